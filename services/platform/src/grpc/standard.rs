@@ -1,0 +1,63 @@
+//! The services that every port has: health, and reflection in both versions that clients ask for.
+
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tonic_reflection::server::Builder;
+
+use super::methods;
+use crate::error::{Error, Result};
+use crate::tasks::{Readiness, State};
+
+/// The services of `name` by its proto package: `registry` has `slipway.registry.v1.…`, and
+/// `failure-detector`, whose last word names its package, has `slipway.detector.v1.…`.
+pub(super) fn own_services(name: &str) -> Vec<String> {
+    methods::services_of(name.rsplit('-').next().unwrap_or(name))
+}
+
+/// Adds reflection over every Slipway message, listing `services` and the standard ones.
+pub(super) fn add_reflection(routes: Routes, services: &[String]) -> Result<Routes> {
+    let builder = || {
+        let builder = Builder::configure()
+            .register_encoded_file_descriptor_set(slipway_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("grpc.health.v1.Health")
+            .with_service_name("grpc.reflection.v1.ServerReflection")
+            .with_service_name("grpc.reflection.v1alpha.ServerReflection");
+        services
+            .iter()
+            .fold(builder, |builder, name| builder.with_service_name(name))
+    };
+    let broken = |error| Error::internal("build reflection", error);
+    let routes = routes.add_service(builder().build_v1().map_err(broken)?);
+    Ok(routes.add_service(builder().build_v1alpha().map_err(broken)?))
+}
+
+/// Adds the health service, and gives the future that keeps it in step with `ready`.
+pub(super) fn add_health(
+    routes: Routes,
+    services: Vec<String>,
+    ready: Readiness,
+) -> (Routes, impl Future<Output = ()> + Send) {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    (
+        routes.add_service(health),
+        follow(reporter, services, ready),
+    )
+}
+
+async fn follow(reporter: HealthReporter, services: Vec<String>, ready: Readiness) {
+    let mut states = ready.subscribe();
+    loop {
+        let status = match &*states.borrow_and_update() {
+            State::Ready => ServingStatus::Serving,
+            State::Starting | State::Failed(_) | State::Stopping => ServingStatus::NotServing,
+        };
+        for name in services.iter().map(String::as_str).chain([""]) {
+            reporter.set_service_status(name, status).await;
+        }
+        if states.changed().await.is_err() {
+            return;
+        }
+    }
+}
