@@ -8,21 +8,18 @@
 //! Invariants: a [`Tx`] that is dropped without [`Tx::commit`] leaves nothing behind; readers cannot
 //! write; a commit that published events nudges the outbox relay after, and only after, it succeeded.
 
+mod executor;
+mod sqlite;
+
 use std::{
-    ops::{Deref, DerefMut},
+    fs::File,
     sync::{
-        Arc, Once,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use futures::{future::BoxFuture, stream::BoxStream};
-use sqlx::{
-    Any, AnyConnection, AssertSqlSafe, Either, Executor,
-    any::{AnyPoolOptions, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
-    pool::{PoolConnection, PoolOptions},
-};
+use sqlx::{Any, any::AnyQueryResult, pool::PoolConnection};
 use tokio::sync::{Mutex, watch};
 
 use crate::{
@@ -32,15 +29,13 @@ use crate::{
     tasks::Nudge,
 };
 
+pub(crate) use sqlite::lock;
+
 /// The word that migrations write for a column of bytes; the migrator replaces it with the dialect's type.
 pub const BYTES: &str = "BYTES";
 
 /// Read connections of one database: two cores' worth of readers twice over; more only queue on the disk.
 const READERS_MAX: u32 = 4;
-/// How long a caller waits for a connection before it is told that the storage is unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection waits for another process's lock.
-const BUSY_TIMEOUT_MS: u32 = 5_000;
 
 /// A handle to one service's database; cheap to clone.
 #[derive(Clone)]
@@ -53,10 +48,14 @@ struct Inner {
     readers: sqlx::AnyPool,
     source: String,
     /// What the writer connection is set to; held while a transaction begins.
-    durability: Mutex<Durability>,
+    /// `None` while it is being changed.
+    durability: Mutex<Option<Durability>>,
     outbox_nudge: Nudge,
     commits: watch::Sender<u64>,
-    committed: AtomicU64,
+    /// Twice the number of commits, and odd while one is under way.
+    stamp: AtomicU64,
+    /// Held while the database belongs to this process alone.
+    lock: std::sync::Mutex<Option<File>>,
 }
 
 /// What a commit survives.
@@ -83,32 +82,46 @@ impl Db {
     /// `service.name` names the event source: events published through this database say
     /// `//slipway/{name}`.
     pub async fn open(url: &str, service: &'static Migrations) -> Result<Db> {
-        install_drivers();
-        let url = sqlite_url(url)?;
-        let writer = pool(&url, 1, &pragmas("")).await?;
-        let readers_pragmas = pragmas("PRAGMA query_only = ON;");
+        Db::open_locked(&sqlite::path(url)?, service, None).await
+    }
+
+    /// Like [`Db::open`], for a database that no other process may have open in this way: `Precondition`
+    /// `STORAGE_IN_USE` when one has. Let go by [`Db::close`] or with the last handle.
+    pub async fn open_exclusive(url: &str, service: &'static Migrations) -> Result<Db> {
+        let path = sqlite::path(url)?;
+        let lock = sqlite::lock(&path)?.ok_or_else(|| {
+            let why = "another process has this database open; stop it or use another data folder";
+            Error::precondition("STORAGE_IN_USE", path.display(), why)
+        })?;
+        Db::open_locked(&path, service, Some(lock)).await
+    }
+
+    async fn open_locked(
+        path: &std::path::Path,
+        service: &'static Migrations,
+        lock: Option<File>,
+    ) -> Result<Db> {
+        let writer = sqlite::pool(path, 1, "").await?;
         {
             let mut conn = writer.acquire().await?;
             // Persistent in the file, so the writer alone sets it, before any reader opens.
-            run(&mut conn, "PRAGMA journal_mode = WAL;").await?;
-            migrate::apply(
-                &mut conn,
-                migrate::Dialect::Sqlite,
-                &[&migrate::PLATFORM, service],
-                &SystemClock,
-            )
-            .await?;
+            sqlx::raw_sql("PRAGMA journal_mode = WAL")
+                .execute(&mut *conn)
+                .await?;
+            let sets = [&migrate::PLATFORM, service];
+            migrate::apply(&mut conn, migrate::Dialect::Sqlite, &sets, &SystemClock).await?;
         }
-        let readers = pool(&url, READERS_MAX, &readers_pragmas).await?;
+        let readers = sqlite::pool(path, READERS_MAX, "PRAGMA query_only = ON;").await?;
         Ok(Db {
             inner: Arc::new(Inner {
                 writer,
                 readers,
                 source: format!("//slipway/{}", service.name),
-                durability: Mutex::new(Durability::Full),
+                durability: Mutex::new(Some(Durability::Full)),
                 outbox_nudge: Nudge::new(),
                 commits: watch::channel(0).0,
-                committed: AtomicU64::new(0),
+                stamp: AtomicU64::new(0),
+                lock: std::sync::Mutex::new(lock),
             }),
         })
     }
@@ -134,13 +147,15 @@ impl Db {
     async fn begin_as(&self, wanted: Durability) -> Result<Tx> {
         let writer = &self.inner.writer;
         let mut durability = self.inner.durability.lock().await;
-        if *durability != wanted {
+        if *durability != Some(wanted) {
             let pragma = match wanted {
                 Durability::Full => "PRAGMA synchronous = FULL",
                 Durability::Relaxed => "PRAGMA synchronous = NORMAL",
             };
+            // A call that is dropped half-way must not leave a wrong belief behind.
+            *durability = None;
             sqlx::raw_sql(pragma).execute(writer).await?;
-            *durability = wanted;
+            *durability = Some(wanted);
         }
         let inner = writer.begin_with("BEGIN IMMEDIATE").await?;
         Ok(Tx {
@@ -166,10 +181,25 @@ impl Db {
         self.inner.commits.subscribe()
     }
 
+    /// A stamp that stays the same until the next commit of this process; `None` while one is under way.
+    ///
+    /// What was read between two equal stamps is still what the database holds, if it was opened
+    /// [exclusively](Db::open_exclusive).
+    pub fn stamp(&self) -> Option<u64> {
+        let stamp = self.inner.stamp.load(Ordering::SeqCst);
+        stamp.is_multiple_of(2).then_some(stamp)
+    }
+
     /// Closes all connections after their current statement; later calls fail.
     pub async fn close(&self) {
         self.inner.readers.close().await;
         self.inner.writer.close().await;
+        let mut lock = self
+            .inner
+            .lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *lock = None;
     }
 }
 
@@ -196,20 +226,34 @@ impl std::fmt::Debug for Tx {
 }
 
 impl Tx {
-    /// Commits. `Unavailable` means that nothing happened; `OutcomeUnknown` that the answer was lost.
+    /// Commits. `Unavailable` means that nothing happened; `OutcomeUnknown` that the answer was lost. Once
+    /// begun it goes to its end, also when the caller goes away.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends by itself, and must not end with the caller"
+    )]
     pub async fn commit(self) -> Result<()> {
-        let Tx {
-            inner,
-            db,
-            published,
-        } = self;
-        inner.commit().await.map_err(commit_error)?;
-        let count = db.inner.committed.fetch_add(1, Ordering::Relaxed) + 1;
-        db.inner.commits.send_replace(count);
-        if published {
-            db.inner.outbox_nudge.notify();
-        }
-        Ok(())
+        let commit = tokio::spawn(async move {
+            let Tx {
+                inner,
+                db,
+                published,
+            } = self;
+            db.inner.stamp.fetch_add(1, Ordering::SeqCst);
+            let outcome = inner.commit().await.map_err(commit_error);
+            let stamp = db.inner.stamp.fetch_add(1, Ordering::SeqCst) + 1;
+            outcome?;
+            db.inner.commits.send_replace(stamp / 2);
+            if published {
+                db.inner.outbox_nudge.notify();
+            }
+            Ok(())
+        });
+        commit.await.unwrap_or_else(|e| {
+            Err(Error::OutcomeUnknown {
+                what: format!("commit: {e}"),
+            })
+        })
     }
 
     /// Rolls back now instead of on drop.
@@ -286,138 +330,5 @@ fn commit_error(error: sqlx::Error) -> Error {
     }
 }
 
-fn install_drivers() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(sqlx::any::install_default_drivers);
-}
-
-async fn pool(url: &str, connections: u32, pragmas: &str) -> Result<sqlx::AnyPool> {
-    let pragmas: Arc<str> = pragmas.into();
-    let options: AnyPoolOptions = PoolOptions::new()
-        .max_connections(connections)
-        .min_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .after_connect(move |conn, _| {
-            let pragmas = pragmas.clone();
-            Box::pin(async move {
-                sqlx::raw_sql(AssertSqlSafe(pragmas)).execute(conn).await?;
-                Ok(())
-            })
-        });
-    Ok(options.connect(url).await?)
-}
-
-fn pragmas(more: &str) -> String {
-    format!(
-        "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-         PRAGMA temp_store = MEMORY; {more}"
-    )
-}
-
-pub(crate) async fn run(conn: &mut AnyConnection, sql: &'static str) -> Result<()> {
-    sqlx::raw_sql(sql).execute(conn).await?;
-    Ok(())
-}
-
-/// Turns `sqlite:path` into a URL that survives spaces, percent signs and question marks in the path.
-fn sqlite_url(url: &str) -> Result<String> {
-    let path = url
-        .strip_prefix("sqlite://")
-        .or_else(|| url.strip_prefix("sqlite:"))
-        .filter(|path| !path.is_empty() && *path != ":memory:")
-        .ok_or_else(|| Error::invalid("storage_url", "must be sqlite:/path/to/file.db"))?;
-    let path = std::path::absolute(path).map_err(|e| Error::internal("storage path", e))?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| Error::Unavailable {
-            what: format!("storage folder {}: {e}", folder.display()),
-        })?;
-    }
-    let mut out = String::from("sqlite:");
-    for byte in path.to_string_lossy().bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => {
-                out.push(byte as char)
-            }
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out.push_str("?mode=rwc");
-    Ok(out)
-}
-
-impl Deref for Reader {
-    type Target = AnyConnection;
-    fn deref(&self) -> &AnyConnection {
-        &self.conn
-    }
-}
-
-impl DerefMut for Reader {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.conn
-    }
-}
-
-impl Deref for Tx {
-    type Target = AnyConnection;
-    fn deref(&self) -> &AnyConnection {
-        &self.inner
-    }
-}
-
-impl DerefMut for Tx {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.inner
-    }
-}
-
-macro_rules! executor_through_deref {
-    ($name:ty) => {
-        impl<'c> Executor<'c> for &'c mut $name {
-            type Database = Any;
-
-            fn fetch_many<'e, 'q: 'e, E>(
-                self,
-                query: E,
-            ) -> BoxStream<'e, sqlx::Result<Either<AnyQueryResult, AnyRow>>>
-            where
-                'c: 'e,
-                E: 'q + sqlx::Execute<'q, Any>,
-            {
-                (&mut **self).fetch_many(query)
-            }
-
-            fn fetch_optional<'e, 'q: 'e, E>(
-                self,
-                query: E,
-            ) -> BoxFuture<'e, sqlx::Result<Option<AnyRow>>>
-            where
-                'c: 'e,
-                E: 'q + sqlx::Execute<'q, Any>,
-            {
-                (&mut **self).fetch_optional(query)
-            }
-
-            fn prepare_with<'e>(
-                self,
-                sql: sqlx::SqlStr,
-                parameters: &'e [AnyTypeInfo],
-            ) -> BoxFuture<'e, sqlx::Result<AnyStatement>>
-            where
-                'c: 'e,
-            {
-                (&mut **self).prepare_with(sql, parameters)
-            }
-        }
-    };
-}
-
-executor_through_deref!(Tx);
-executor_through_deref!(Reader);
-
 #[cfg(test)]
-#[path = "db_tests.rs"]
 mod tests;

@@ -7,11 +7,7 @@
 use sha2::{Digest, Sha256};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection};
 
-use crate::{
-    Error, Result,
-    clock::Clock,
-    db::{self, BYTES},
-};
+use crate::{Error, Result, clock::Clock, db::BYTES};
 
 /// A named list of steps; `name` is the service's, and also names its event source.
 #[derive(Debug)]
@@ -69,11 +65,11 @@ pub async fn apply(
     sets: &[&Migrations],
     clock: &dyn Clock,
 ) -> Result<()> {
-    db::run(
-        conn,
+    sqlx::raw_sql(
         "CREATE TABLE IF NOT EXISTS slipway_migrations (component TEXT NOT NULL, step TEXT NOT NULL, \
          checksum TEXT NOT NULL, applied_at BIGINT NOT NULL, PRIMARY KEY (component, step))",
     )
+    .execute(&mut *conn)
     .await?;
     for set in sets {
         for (step, sql) in set.steps {

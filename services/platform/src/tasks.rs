@@ -171,7 +171,10 @@ impl Tasks {
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that spawns"
+        )]
         let task = tokio::spawn(future);
         {
             let mut shared = self.lock();

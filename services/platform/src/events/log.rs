@@ -22,9 +22,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use crate::{
     Error, Result,
     clock::{SharedClock, Timestamp},
-    db::Db,
+    db::{self, Db},
     events::{Delivery, Event, EventBus, Position, Subscription},
     migrate::Migrations,
+    tasks::{Nudge, Tasks},
 };
 
 static MIGRATIONS: Migrations = Migrations {
@@ -41,6 +42,9 @@ const READ_AHEAD: i64 = 128;
 const TOPICS_MAX: usize = 16;
 /// Events that one collection deletes at most.
 const COLLECT_LIMIT: i64 = 10_000;
+
+/// How often old events are looked for.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
 
 /// How long events are kept unless said otherwise.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -67,7 +71,10 @@ impl EmbeddedLog {
     /// Opens the log at `path` (`…/events.db`), creating it when it is missing. `Precondition`
     /// `EVENT_LOG_IN_USE` when another process has it open.
     pub async fn open(path: &Path, clock: SharedClock, retention: Duration) -> Result<Self> {
-        let lock = lock(path)?;
+        let lock = db::lock(path)?.ok_or_else(|| {
+            let why = "another process has this event log open; stop it or use another data folder";
+            Error::precondition("EVENT_LOG_IN_USE", path.display(), why)
+        })?;
         let db = Db::open(&format!("sqlite:{}", path.display()), &MIGRATIONS).await?;
         let newest: (Option<i64>,) = sqlx::query_as("SELECT MAX(position) FROM event_log")
             .fetch_one(&mut *db.read().await?)
@@ -84,8 +91,22 @@ impl EmbeddedLog {
         })
     }
 
+    /// Deletes old events in the background, for as long as `tasks` run.
+    pub fn spawn(&self, tasks: &Tasks) {
+        let log = self.clone();
+        tasks.every(
+            "event log retention",
+            COLLECT_EVERY,
+            Nudge::new(),
+            move || {
+                let log = log.clone();
+                async move { log.collect().await.map(drop) }
+            },
+        );
+    }
+
     /// Deletes events that are older than the retention, read or not; a bounded number at a time. Returns
-    /// how many. To be run by a background task.
+    /// how many.
     pub async fn collect(&self) -> Result<u64> {
         let before = self
             .inner
@@ -139,6 +160,10 @@ impl EmbeddedLog {
 
 #[async_trait]
 impl EventBus for EmbeddedLog {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends by itself, and must not end with the caller"
+    )]
     async fn publish(&self, events: &[Event]) -> Result<()> {
         if events.is_empty() {
             return Ok(());
@@ -293,34 +318,4 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
             data: row.try_get(10)?,
         },
     })
-}
-
-fn lock(path: &Path) -> Result<File> {
-    let lock_path = path.with_extension("lock");
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| unavailable(&lock_path, &e))?;
-    }
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(|e| unavailable(&lock_path, &e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Precondition {
-            reason: "EVENT_LOG_IN_USE",
-            subject: path.display().to_string(),
-            description:
-                "another process has this event log open; stop it or use another data folder"
-                    .to_owned(),
-        }),
-        Err(std::fs::TryLockError::Error(e)) => Err(unavailable(&lock_path, &e)),
-    }
-}
-
-fn unavailable(path: &Path, error: &std::io::Error) -> Error {
-    Error::Unavailable {
-        what: format!("{}: {error}", path.display()),
-    }
 }

@@ -8,13 +8,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::Deserialize;
 use sqlx::Row;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    Result,
+    Result, Violations,
     clock::{SharedClock, Timestamp},
+    config::Validate,
     db::{Db, Tx},
     events::{Event, EventBus, EventData, inbox},
     json, requests,
@@ -106,27 +108,49 @@ pub(crate) async fn append(tx: &mut Tx, now: Timestamp, event: Outgoing<'_>) -> 
     Ok(())
 }
 
-/// How much the relay does at once, and how long rows are kept.
-#[derive(Debug, Clone)]
+/// How much the relay does at once, and how long rows are kept; a section of a service's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RelayOptions {
     /// Events published in one call of the bus.
-    pub batch: u32,
+    pub batch_max: u32,
     /// How long published events stay in the outbox.
-    pub outbox_retention: Duration,
+    pub outbox_retention_hours: u32,
     /// How long the inbox remembers; must be longer than any bus keeps events.
-    pub inbox_retention: Duration,
+    pub inbox_retention_hours: u32,
     /// How long a `request_id` is remembered.
-    pub request_retention: Duration,
+    pub request_retention_hours: u32,
 }
 
 impl Default for RelayOptions {
     fn default() -> Self {
-        const DAY: Duration = Duration::from_secs(24 * 3600);
         Self {
-            batch: 256,
-            outbox_retention: DAY,
-            inbox_retention: 30 * DAY,
-            request_retention: DAY,
+            batch_max: 256,
+            outbox_retention_hours: 24,
+            inbox_retention_hours: 30 * 24,
+            request_retention_hours: 24,
+        }
+    }
+}
+
+impl Validate for RelayOptions {
+    fn validate(&self, problems: &mut Violations) {
+        problems.require(
+            (1..=10_000).contains(&self.batch_max),
+            "batch_max",
+            "must be 1 to 10,000",
+        );
+        let years = 10 * 366 * 24;
+        for (field, hours) in [
+            ("outbox_retention_hours", self.outbox_retention_hours),
+            ("inbox_retention_hours", self.inbox_retention_hours),
+            ("request_retention_hours", self.request_retention_hours),
+        ] {
+            problems.require(
+                (1..=years).contains(&hours),
+                field,
+                "must be 1 hour to 10 years",
+            );
         }
     }
 }
@@ -191,7 +215,7 @@ impl Relay {
         for _ in 0..BATCHES_PER_RUN {
             let batch = self.waiting().await?;
             let Some(last) = batch.last() else { break };
-            let (last, full) = (last.0, batch.len() == self.options.batch as usize);
+            let (last, full) = (last.0, batch.len() == self.options.batch_max as usize);
             let events: Vec<Event> = batch.into_iter().map(|(_, event)| event).collect();
             self.bus.publish(&events).await?;
             self.mark(last).await?;
@@ -208,7 +232,7 @@ impl Relay {
             "SELECT position, id, type, topic, event_key, sequence, subject, time, traceparent, data \
              FROM slipway_outbox WHERE published_at IS NULL ORDER BY position LIMIT $1",
         )
-        .bind(i64::from(self.options.batch))
+        .bind(i64::from(self.options.batch_max))
         .fetch_all(&mut *reader)
         .await?;
         rows.iter()
@@ -247,23 +271,26 @@ impl Relay {
             return Ok(());
         }
         *collected_at = Some(now);
-        let before =
-            |retention: Duration| Timestamp(now.0.saturating_sub(retention.as_micros() as i64));
+        let before = |hours: u32| now - Duration::from_secs(u64::from(hours) * 3600);
         let mut tx = self.db.begin().await?;
         let outbox = sqlx::query(
             "DELETE FROM slipway_outbox WHERE position IN \
              (SELECT position FROM slipway_outbox WHERE published_at < $1 LIMIT $2)",
         )
-        .bind(before(self.options.outbox_retention).0)
+        .bind(before(self.options.outbox_retention_hours).0)
         .bind(COLLECT_LIMIT)
         .execute(&mut *tx)
         .await?
         .rows_affected();
-        let inbox =
-            inbox::collect(&mut tx, before(self.options.inbox_retention), COLLECT_LIMIT).await?;
+        let inbox = inbox::collect(
+            &mut tx,
+            before(self.options.inbox_retention_hours),
+            COLLECT_LIMIT,
+        )
+        .await?;
         let requests = requests::collect(
             &mut tx,
-            before(self.options.request_retention),
+            before(self.options.request_retention_hours),
             COLLECT_LIMIT,
         )
         .await?;

@@ -128,7 +128,7 @@ where
                     let error = Error::DeadlineExceeded { what: call.path().to_owned() };
                     reply::refuse(kind, error)
                 }
-                () = stop.cancelled() => reply::refuse(kind, Error::unavailable("the service is stopping")),
+                () = stop.cancelled() => reply::refuse(kind, given_up(kind, &call)),
             };
             drop(permit);
             let (parts, body) = response.into_parts();
@@ -163,6 +163,17 @@ impl Limits {
         // A little before the caller's: the transport would end the call without a typed status.
         let early = (limit / 20).min(std::time::Duration::from_millis(2));
         Instant::now().checked_add(limit - early)
+    }
+}
+
+/// What to say of a call that the stop ended before its answer. A stream had no effect that its client
+/// does not know of; anything else may have had its effect already.
+fn given_up(kind: Kind, call: &Call) -> Error {
+    match kind {
+        Kind::Watch | Kind::Probe => Error::unavailable("the service is stopping"),
+        Kind::Unary | Kind::Transfer | Kind::Http => Error::OutcomeUnknown {
+            what: format!("{} was given up when the service stopped", call.path()),
+        },
     }
 }
 

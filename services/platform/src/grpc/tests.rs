@@ -435,7 +435,7 @@ async fn a_stop_gives_up_what_does_not_finish_in_time() {
     running.stop().await.unwrap();
     assert!(matches!(
         Error::from(stuck.await.unwrap().unwrap_err()),
-        Error::Unavailable { .. }
+        Error::OutcomeUnknown { .. }
     ));
 }
 

@@ -1,8 +1,10 @@
 //! Conformance of the storage: plain cases over a `Db`, each expanded to one test per backend.
 
-use sqlx::Row;
+use std::time::Duration;
 
-use super::*;
+use sqlx::{AnyConnection, Row};
+
+use super::{sqlite::BUSY_TIMEOUT_MS, *};
 
 static TEST: Migrations = Migrations {
     name: "test",
@@ -56,6 +58,8 @@ conformance!(
     writers_take_turns,
     broken_keys_are_told_apart,
     a_commit_counts_and_nudges_only_when_events_were_published,
+    a_stamp_changes_with_each_commit_and_with_nothing_else,
+    a_commit_goes_to_its_end_when_the_caller_goes_away,
 );
 
 async fn insert(tx: &mut Tx, id: &str) {
@@ -285,6 +289,50 @@ async fn a_commit_counts_and_nudges_only_when_events_were_published(db: &Db) {
     tx.mark_published();
     tx.commit().await.unwrap();
     db.outbox_nudge().nudged().await;
+}
+
+async fn a_stamp_changes_with_each_commit_and_with_nothing_else(db: &Db) {
+    let before = db.stamp().unwrap();
+    count(db).await;
+    let mut tx = db.begin().await.unwrap();
+    insert(&mut tx, "a").await;
+    assert_eq!(db.stamp(), Some(before));
+    tx.rollback().await.unwrap();
+    assert_eq!(db.stamp(), Some(before));
+    let mut tx = db.begin().await.unwrap();
+    insert(&mut tx, "a").await;
+    tx.commit().await.unwrap();
+    assert!(db.stamp().unwrap() > before);
+}
+
+async fn a_commit_goes_to_its_end_when_the_caller_goes_away(db: &Db) {
+    let mut commits = db.commits();
+    let mut tx = db.begin().await.unwrap();
+    insert(&mut tx, "a").await;
+    let mut commit = Box::pin(tx.commit());
+    assert!(futures::poll!(&mut commit).is_pending());
+    drop(commit);
+    commits.changed().await.unwrap();
+    assert_eq!(count(db).await, 1);
+    assert!(db.stamp().is_some());
+}
+
+#[tokio::test]
+async fn an_exclusive_database_has_one_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("a.db").display());
+    let first = Db::open_exclusive(&url, &TEST).await.unwrap();
+    let second = Db::open_exclusive(&url, &TEST).await.unwrap_err();
+    assert!(matches!(
+        second,
+        Error::Precondition {
+            reason: "STORAGE_IN_USE",
+            ..
+        }
+    ));
+    // A handle that is still about does not keep it, once it is closed.
+    first.close().await;
+    Db::open_exclusive(&url, &TEST).await.unwrap();
 }
 
 #[tokio::test]
