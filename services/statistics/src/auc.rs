@@ -123,9 +123,7 @@ impl Auc {
         let (p, n) = (self.positives as f64 * times, self.negatives as f64 * times);
         let others = ((p + n) / 2.0 - 1.0).max(0.0);
         let outside = |area: f64| {
-            let spread = 1.0
-                + others * (1.0 - area) / (2.0 - area)
-                + others * area / (1.0 + area);
+            let spread = 1.0 + others * (1.0 - area) / (2.0 - area) + others * area / (1.0 + area);
             let variance = area * (1.0 - area) * spread / (p * n);
             (self.value - area).abs() > z * variance.sqrt()
         };
@@ -149,7 +147,11 @@ impl Auc {
 
 /// The unbiased variance from a sum of squares over `rows` rows; 0 for a single row.
 fn spread(squares: f64, rows: f64) -> f64 {
-    if rows > 1.0 { squares / (rows - 1.0) } else { 0.0 }
+    if rows > 1.0 {
+        squares / (rows - 1.0)
+    } else {
+        0.0
+    }
 }
 
 #[cfg(test)]
@@ -165,17 +167,49 @@ pub(crate) mod tests {
             (alb, tp, 10.0 - score, pop == 1)
         }
         [
-            row(3.0, 5.8, 10.0, 0), row(3.2, 6.3, 5.0, 1), row(3.9, 6.8, 3.0, 1), row(2.8, 4.8, 6.0, 0),
-            row(3.2, 5.8, 3.0, 1), row(0.9, 4.0, 5.0, 0), row(2.5, 5.7, 8.0, 0), row(1.6, 5.6, 5.0, 1),
-            row(3.8, 5.7, 5.0, 1), row(3.7, 6.7, 6.0, 1), row(3.2, 5.4, 4.0, 1), row(3.8, 6.6, 6.0, 1),
-            row(4.1, 6.6, 5.0, 1), row(3.6, 5.7, 5.0, 1), row(4.3, 7.0, 4.0, 1), row(3.6, 6.7, 4.0, 0),
-            row(2.3, 4.4, 6.0, 1), row(4.2, 7.6, 4.0, 0), row(4.0, 6.6, 6.0, 0), row(3.5, 5.8, 6.0, 1),
-            row(3.8, 6.8, 7.0, 1), row(3.0, 4.7, 8.0, 0), row(4.5, 7.4, 5.0, 1), row(3.7, 7.4, 5.0, 1),
-            row(3.1, 6.6, 6.0, 1), row(4.1, 8.2, 6.0, 1), row(4.3, 7.0, 5.0, 1), row(4.3, 6.5, 4.0, 1),
-            row(3.2, 5.1, 5.0, 1), row(2.6, 4.7, 6.0, 1), row(3.3, 6.8, 6.0, 0), row(1.7, 4.0, 7.0, 0),
-            row(3.7, 6.1, 5.0, 1), row(3.3, 6.3, 7.0, 1), row(4.2, 7.7, 6.0, 1), row(3.5, 6.2, 5.0, 1),
-            row(2.9, 5.7, 9.0, 0), row(2.1, 4.8, 7.0, 1), row(2.8, 6.2, 8.0, 0), row(4.0, 7.0, 7.0, 1),
-            row(3.3, 5.7, 6.0, 1), row(3.7, 6.9, 5.0, 1), row(3.6, 6.6, 5.0, 1),
+            row(3.0, 5.8, 10.0, 0),
+            row(3.2, 6.3, 5.0, 1),
+            row(3.9, 6.8, 3.0, 1),
+            row(2.8, 4.8, 6.0, 0),
+            row(3.2, 5.8, 3.0, 1),
+            row(0.9, 4.0, 5.0, 0),
+            row(2.5, 5.7, 8.0, 0),
+            row(1.6, 5.6, 5.0, 1),
+            row(3.8, 5.7, 5.0, 1),
+            row(3.7, 6.7, 6.0, 1),
+            row(3.2, 5.4, 4.0, 1),
+            row(3.8, 6.6, 6.0, 1),
+            row(4.1, 6.6, 5.0, 1),
+            row(3.6, 5.7, 5.0, 1),
+            row(4.3, 7.0, 4.0, 1),
+            row(3.6, 6.7, 4.0, 0),
+            row(2.3, 4.4, 6.0, 1),
+            row(4.2, 7.6, 4.0, 0),
+            row(4.0, 6.6, 6.0, 0),
+            row(3.5, 5.8, 6.0, 1),
+            row(3.8, 6.8, 7.0, 1),
+            row(3.0, 4.7, 8.0, 0),
+            row(4.5, 7.4, 5.0, 1),
+            row(3.7, 7.4, 5.0, 1),
+            row(3.1, 6.6, 6.0, 1),
+            row(4.1, 8.2, 6.0, 1),
+            row(4.3, 7.0, 5.0, 1),
+            row(4.3, 6.5, 4.0, 1),
+            row(3.2, 5.1, 5.0, 1),
+            row(2.6, 4.7, 6.0, 1),
+            row(3.3, 6.8, 6.0, 0),
+            row(1.7, 4.0, 7.0, 0),
+            row(3.7, 6.1, 5.0, 1),
+            row(3.3, 6.3, 7.0, 1),
+            row(4.2, 7.7, 6.0, 1),
+            row(3.5, 6.2, 5.0, 1),
+            row(2.9, 5.7, 9.0, 0),
+            row(2.1, 4.8, 7.0, 1),
+            row(2.8, 6.2, 8.0, 0),
+            row(4.0, 7.0, 7.0, 1),
+            row(3.3, 5.7, 6.0, 1),
+            row(3.7, 6.9, 5.0, 1),
+            row(3.6, 6.6, 5.0, 1),
         ]
     };
 
@@ -188,13 +222,13 @@ pub(crate) mod tests {
     /// SAS/STAT guide, table "ROC Association Statistics" of that example.
     #[test]
     fn area_and_standard_error_agree_with_sas() {
-        let columns: [(fn(&(f64, f64, f64, bool)) -> f64, f64, f64); 3] = [
-            (|r| r.0, 0.7366, 0.0927),
-            (|r| r.1, 0.6478, 0.1000),
-            (|r| r.2, 0.7258, 0.1028),
-        ];
-        for (column, area, error) in columns {
-            let found = auc(OVARIAN.iter().map(|r| (column(r), r.3))).unwrap();
+        let scores = |column: usize| OVARIAN.iter().map(move |r| ([r.0, r.1, r.2][column], r.3));
+        for (column, area, error) in [
+            (0, 0.7366, 0.0927),
+            (1, 0.6478, 0.1000),
+            (2, 0.7258, 0.1028),
+        ] {
+            let found = auc(scores(column)).unwrap();
             assert!((found.value - area).abs() < 5e-5, "{found:?}");
             assert!((found.standard_error() - error).abs() < 5e-5, "{found:?}");
         }
@@ -236,7 +270,10 @@ pub(crate) mod tests {
         assert_eq!(few.value, 1.0);
         let (interval, method) = few.interval(0.95, 1.0);
         assert_eq!(method, AucMethod::Newcombe);
-        assert!(interval.low > 0.5 && interval.low < 0.8 && interval.high == 1.0, "{interval:?}");
+        assert!(
+            interval.low > 0.5 && interval.low < 0.8 && interval.high == 1.0,
+            "{interval:?}"
+        );
         assert!(few.interval(0.95, 100.0).0.low > 0.99);
     }
 

@@ -73,11 +73,7 @@ pub fn of_mean(values: &[f64], plan: &Plan) -> Result<Resampled, Undefined> {
 
 /// Draws `rows` rows into kinds with the probabilities `counts / rows`, one conditional binomial
 /// after another.
-fn multinomial<const K: usize>(
-    counts: &[u64; K],
-    rows: u64,
-    random: &mut ChaCha8Rng,
-) -> [u64; K] {
+fn multinomial<const K: usize>(counts: &[u64; K], rows: u64, random: &mut ChaCha8Rng) -> [u64; K] {
     let mut drawn = [0; K];
     let (mut left, mut weight) = (rows, rows);
     for (kind, count) in counts.iter().enumerate() {
@@ -154,10 +150,19 @@ mod tests {
     fn standard_errors_are_those_of_the_plug_in_formula() {
         let found = of_counts([300, 700], &PLAN, share).unwrap();
         let formula = (0.3f64 * 0.7 / 1000.0).sqrt();
-        assert!((found.standard_error / formula - 1.0).abs() < 0.04, "{found:?}");
+        assert!(
+            (found.standard_error / formula - 1.0).abs() < 0.04,
+            "{found:?}"
+        );
         let half = normal::critical(0.95) * formula;
-        assert!((found.interval.low - (0.3 - half)).abs() < 0.002, "{found:?}");
-        assert!((found.interval.high - (0.3 + half)).abs() < 0.002, "{found:?}");
+        assert!(
+            (found.interval.low - (0.3 - half)).abs() < 0.002,
+            "{found:?}"
+        );
+        assert!(
+            (found.interval.high - (0.3 + half)).abs() < 0.002,
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -172,7 +177,10 @@ mod tests {
     fn resamples_without_a_value_make_it_undefined() {
         let sometimes = |c: &[u64; 2]| (c[0] > 0).then(|| c[1] as f64 / c[0] as f64);
         let found = of_counts([1, 50], &PLAN, sometimes);
-        assert!(matches!(found, Err(Undefined::Resamples { .. })), "{found:?}");
+        assert!(
+            matches!(found, Err(Undefined::Resamples { .. })),
+            "{found:?}"
+        );
         assert_eq!(of_counts([0, 0], &PLAN, share), Err(Undefined::NoRows));
         assert_eq!(
             of_mean(&[1.0], &PLAN),

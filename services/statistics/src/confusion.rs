@@ -80,7 +80,11 @@ impl Confusion {
 
     /// TP / (TP + FN), also called sensitivity or true positive rate.
     pub fn recall(&self) -> Result<f64, Undefined> {
-        share(self.true_positives, self.positives(), Undefined::NoPositives)
+        share(
+            self.true_positives,
+            self.positives(),
+            Undefined::NoPositives,
+        )
     }
 
     /// 2 TP / (2 TP + FP + FN).
@@ -102,14 +106,10 @@ impl Confusion {
 ///
 /// F1 = 2J / (1 + J) with J = TP / (TP + FP + FN). Given how many rows are not true negatives, TP is
 /// binomial with probability J, so the Wilson interval of J, mapped by that increasing function, is
-/// an interval of F1 that stays informative at F1 = 1, where a bootstrap has no width. Source: the
-/// "Wilson direct" method of Lam, Gopal and Qian, "Confidence intervals for the F1 score: a
-/// comparison of four methods" (arXiv:2309.14621).
-pub fn f1_interval(
-    true_positives: f64,
-    errors: f64,
-    level: f64,
-) -> Result<Interval, Undefined> {
+/// an interval of F1 that stays informative at F1 = 1, where a bootstrap has no width. Source: K. F. Y.
+/// Lam, V. Gopal and J. Qian, "Confidence Intervals for the F1 Score: A Comparison of Four Methods"
+/// (arXiv:2309.14621), which finds Wilson intervals free of overshoot and degeneracy.
+pub fn f1_interval(true_positives: f64, errors: f64, level: f64) -> Result<Interval, Undefined> {
     let trials = true_positives + errors;
     if trials <= 0.0 {
         return Err(Undefined::NothingPositive);
@@ -160,7 +160,10 @@ mod tests {
         assert_eq!(nothing.accuracy(), Err(Undefined::NoRows));
         assert_eq!(nothing.f1(), Err(Undefined::NothingPositive));
         let none_selected = counts(0, 0, 3, 7);
-        assert_eq!(none_selected.precision(), Err(Undefined::NoPredictedPositives));
+        assert_eq!(
+            none_selected.precision(),
+            Err(Undefined::NoPredictedPositives)
+        );
         assert_eq!(none_selected.recall(), Ok(0.0));
         assert_eq!(none_selected.f1(), Ok(0.0));
         let no_positives = counts(0, 1, 0, 9);

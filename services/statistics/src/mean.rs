@@ -82,7 +82,11 @@ impl MeanSketch {
             return Err(Undefined::NoRows);
         }
         let rows = self.rows as f64;
-        let variance = if self.rows > 1 { self.squares / (rows - 1.0) } else { 0.0 };
+        let variance = if self.rows > 1 {
+            self.squares / (rows - 1.0)
+        } else {
+            0.0
+        };
         Ok(Mean {
             value: self.mean,
             rows: self.rows,
@@ -148,7 +152,10 @@ mod tests {
         assert_eq!(sketch.mean(), Err(Undefined::NoRows));
         sketch.push(1.0);
         assert!(sketch.mean().is_ok());
-        assert!(matches!(sketch.interval(&plan()), Err(Undefined::TooFewRows { .. })));
+        assert!(matches!(
+            sketch.interval(&plan()),
+            Err(Undefined::TooFewRows { .. })
+        ));
     }
 
     #[test]
@@ -161,7 +168,10 @@ mod tests {
         }
         let (a, by_rows) = kept.interval(&plan()).unwrap();
         let (b, by_moments) = streamed.interval(&plan()).unwrap();
-        assert_eq!((by_rows, by_moments), (MeanMethod::Bootstrap, MeanMethod::Normal));
+        assert_eq!(
+            (by_rows, by_moments),
+            (MeanMethod::Bootstrap, MeanMethod::Normal)
+        );
         let width = b.high - b.low;
         assert!((a.low - b.low).abs() < 0.08 * width && (a.high - b.high).abs() < 0.08 * width);
     }

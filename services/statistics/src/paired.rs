@@ -24,7 +24,8 @@ pub struct PairedCounts {
 impl PairedCounts {
     /// Counts one row.
     pub fn add(&mut self, label: bool, candidate: bool, baseline: bool) {
-        self.cells[4 * usize::from(label) + 2 * usize::from(candidate) + usize::from(baseline)] += 1;
+        self.cells[4 * usize::from(label) + 2 * usize::from(candidate) + usize::from(baseline)] +=
+            1;
     }
 
     /// All rows.
@@ -44,7 +45,10 @@ impl PairedCounts {
 
     /// Rows that only the candidate, and that only the baseline, predicts right.
     pub fn disagreements(&self) -> (u64, u64) {
-        let (positive, negative) = (self.positive_disagreements(), (self.cells[1], self.cells[2]));
+        let (positive, negative) = (
+            self.positive_disagreements(),
+            (self.cells[1], self.cells[2]),
+        );
         (positive.0 + negative.0, positive.1 + negative.1)
     }
 
@@ -111,7 +115,9 @@ pub fn mcnemar(only_first: u64, only_second: u64) -> f64 {
         return 1.0;
     }
     let (k, n) = (fewer as f64, all as f64);
-    let log_term = libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0)
+    let log_term = libm::lgamma(n + 1.0)
+        - libm::lgamma(k + 1.0)
+        - libm::lgamma(n - k + 1.0)
         - n * std::f64::consts::LN_2;
     // Terms fall towards 0 rows; what is left out is below the rounding of the sum.
     let (mut term, mut sum, mut at) = (1.0, 0.0, k);
@@ -151,7 +157,10 @@ impl Reservoir {
             return;
         }
         let at = random.random_range(0..self.seen);
-        if let Some(slot) = usize::try_from(at).ok().and_then(|at| self.kept.get_mut(at)) {
+        if let Some(slot) = usize::try_from(at)
+            .ok()
+            .and_then(|at| self.kept.get_mut(at))
+        {
             *slot = pair;
         }
     }
@@ -206,7 +215,11 @@ impl PlacementSample {
     /// Adds a row with both scores. Contract: neither is NaN.
     pub fn push(&mut self, candidate: f64, baseline: f64, positive: bool) {
         let pair = (rank::key(candidate), rank::key(baseline));
-        let class = if positive { &mut self.positive } else { &mut self.negative };
+        let class = if positive {
+            &mut self.positive
+        } else {
+            &mut self.negative
+        };
         class.push(pair, self.keep, &mut self.random);
     }
 
@@ -295,7 +308,10 @@ mod tests {
             let found = compare(&rows, 100).unwrap();
             assert!((found.value - value).abs() < 6e-5, "{found:?}");
             assert!((found.standard_error - error).abs() < 6e-5, "{found:?}");
-            assert!((found.z().unwrap().powi(2) - chi2).abs() < 6e-5, "{found:?}");
+            assert!(
+                (found.z().unwrap().powi(2) - chi2).abs() < 6e-5,
+                "{found:?}"
+            );
         }
     }
 
@@ -303,7 +319,10 @@ mod tests {
     fn equal_rankings_are_not_certain_to_be_equal() {
         let rows: Vec<_> = OVARIAN.iter().map(|r| (r.0, r.0 * 2.0, r.3)).collect();
         let found = compare(&rows, 100).unwrap();
-        assert_eq!((found.value, found.standard_error, found.z()), (0.0, 0.0, None));
+        assert_eq!(
+            (found.value, found.standard_error, found.z()),
+            (0.0, 0.0, None)
+        );
         let interval = found.interval(0.95, 1.0);
         assert!(interval.low < -0.1 && interval.high > 0.1, "{interval:?}");
     }
@@ -318,13 +337,20 @@ mod tests {
             .map(|i| {
                 let label = i % 3 == 0;
                 let shared = noise(i, 0x1234_5678) + if label { 0.3 } else { 0.0 };
-                (shared + 0.3 * noise(i, 77), shared + 0.3 * noise(i, 991), label)
+                (
+                    shared + 0.3 * noise(i, 77),
+                    shared + 0.3 * noise(i, 991),
+                    label,
+                )
             })
             .collect();
         let all = compare(&rows, 50_000).unwrap();
         let some = compare(&rows, 2_000).unwrap();
         assert_eq!(all.value, some.value);
-        assert!((some.standard_error / all.standard_error - 1.0).abs() < 0.1, "{all:?} {some:?}");
+        assert!(
+            (some.standard_error / all.standard_error - 1.0).abs() < 0.1,
+            "{all:?} {some:?}"
+        );
     }
 
     /// Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13:91 (2013): 1 against 7
@@ -346,8 +372,14 @@ mod tests {
 
     #[test]
     fn precision_that_never_disagreed_is_widened_by_what_was_not_seen() {
-        let counts = PairedCounts { cells: [40, 0, 0, 0, 0, 0, 0, 10] };
-        let plan = Plan { seed: 0, resamples: 500, level: 0.95 };
+        let counts = PairedCounts {
+            cells: [40, 0, 0, 0, 0, 0, 0, 10],
+        };
+        let plan = Plan {
+            seed: 0,
+            resamples: 500,
+            level: 0.95,
+        };
         let found = counts
             .difference(&plan, Confusion::precision, Confusion::predicted_positives)
             .unwrap();

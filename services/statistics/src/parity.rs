@@ -52,7 +52,9 @@ pub fn all_large_enough(groups: &[Group], minimum: u64) -> Result<(), Undefined>
         });
     }
     if groups.len() < 2 {
-        return Err(Undefined::TooFewGroups { groups: groups.len() });
+        return Err(Undefined::TooFewGroups {
+            groups: groups.len(),
+        });
     }
     Ok(())
 }
@@ -157,7 +159,10 @@ mod tests {
         let groups = [group("a", 56, 70), group("b", 48, 80)];
         let found = difference(&groups, 0.95, 1.0).unwrap();
         assert!((found.interval.high - 0.3339).abs() < 5e-5, "{found:?}");
-        assert!(found.interval.low < 0.0524, "two ordered pairs cost Bonferroni: {found:?}");
+        assert!(
+            found.interval.low < 0.0524,
+            "two ordered pairs cost Bonferroni: {found:?}"
+        );
     }
 
     #[test]
@@ -169,7 +174,10 @@ mod tests {
             "group `rare` has 3 rows, fewer than the minimum of 30"
         );
         let one = [group("a", 5, 100)];
-        assert_eq!(difference(&one, 0.95, 1.0), Err(Undefined::TooFewGroups { groups: 1 }));
+        assert_eq!(
+            difference(&one, 0.95, 1.0),
+            Err(Undefined::TooFewGroups { groups: 1 })
+        );
         let none = [group("a", 0, 100), group("b", 0, 100)];
         assert_eq!(ratio(&none, 0.95, 1.0), Err(Undefined::NothingSelected));
         assert_eq!(difference(&none, 0.95, 1.0).unwrap().value, 0.0);

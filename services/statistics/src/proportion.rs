@@ -22,7 +22,11 @@ pub fn wilson(successes: f64, trials: f64, level: f64) -> Result<Interval, Undef
     let half = z * (trials * p * (1.0 - p) + z2 / 4.0).max(0.0).sqrt() / (trials + z2);
     // At 0 and at all the bound is exact; rounding must not move it inside.
     let low = if successes <= 0.0 { 0.0 } else { centre - half };
-    let high = if successes >= trials { 1.0 } else { centre + half };
+    let high = if successes >= trials {
+        1.0
+    } else {
+        centre + half
+    };
     Ok(Interval::new(low, high).clamped(0.0, 1.0))
 }
 
@@ -30,8 +34,15 @@ pub fn wilson(successes: f64, trials: f64, level: f64) -> Result<Interval, Undef
 ///
 /// Source: R. G. Newcombe, Statistics in Medicine 17 (1998) 873–890, method 10: square and add the
 /// distances to the Wilson limits.
-pub fn difference(first: (f64, f64), second: (f64, f64), level: f64) -> Result<Interval, Undefined> {
-    let (a, b) = (wilson(first.0, first.1, level)?, wilson(second.0, second.1, level)?);
+pub fn difference(
+    first: (f64, f64),
+    second: (f64, f64),
+    level: f64,
+) -> Result<Interval, Undefined> {
+    let (a, b) = (
+        wilson(first.0, first.1, level)?,
+        wilson(second.0, second.1, level)?,
+    );
     let (p1, p2) = (first.0 / first.1, second.0 / second.1);
     let d = p1 - p2;
     let low = d - (p1 - a.low).hypot(b.high - p2);
@@ -45,7 +56,10 @@ pub fn difference(first: (f64, f64), second: (f64, f64), level: f64) -> Result<I
 /// limits are recovered from the Wilson limits (MOVER-R). The upper limit is infinite when the lower
 /// Wilson limit of p2 is 0. Undefined when both proportions are 0.
 pub fn ratio(first: (f64, f64), second: (f64, f64), level: f64) -> Result<Interval, Undefined> {
-    let (a, b) = (wilson(first.0, first.1, level)?, wilson(second.0, second.1, level)?);
+    let (a, b) = (
+        wilson(first.0, first.1, level)?,
+        wilson(second.0, second.1, level)?,
+    );
     let (p1, p2) = (first.0 / first.1, second.0 / second.1);
     if p1 <= 0.0 && p2 <= 0.0 {
         return Err(Undefined::NothingSelected);
@@ -176,7 +190,12 @@ mod tests {
     /// hyper-responsiveness before and after transplantation, cells 1, 1, 7, 12; Tango's interval.
     #[test]
     fn paired_difference_gives_the_published_interval() {
-        check(paired_difference(1.0, 7.0, 21.0, 0.95).unwrap(), -0.517, -0.026, 3);
+        check(
+            paired_difference(1.0, 7.0, 21.0, 0.95).unwrap(),
+            -0.517,
+            -0.026,
+            3,
+        );
     }
 
     #[test]
@@ -190,16 +209,27 @@ mod tests {
     /// [0.5501, 1.0225] by logarithms (`confint_proportions_2indep`, compare="ratio").
     #[test]
     fn ratio_is_close_to_other_methods() {
-        check(ratio((30.0, 60.0), (40.0, 60.0), 0.95).unwrap(), 0.546, 1.0205, 2);
+        check(
+            ratio((30.0, 60.0), (40.0, 60.0), 0.95).unwrap(),
+            0.546,
+            1.0205,
+            2,
+        );
     }
 
     #[test]
     fn ratio_is_undefined_only_when_nothing_is_selected() {
-        assert_eq!(ratio((0.0, 9.0), (0.0, 9.0), 0.95), Err(Undefined::NothingSelected));
+        assert_eq!(
+            ratio((0.0, 9.0), (0.0, 9.0), 0.95),
+            Err(Undefined::NothingSelected)
+        );
         let none_of_many = ratio((0.0, 50.0), (25.0, 50.0), 0.95).unwrap();
         assert_eq!(none_of_many.low, 0.0);
         assert!(none_of_many.high > 0.0 && none_of_many.high < 0.3);
-        assert_eq!(ratio((5.0, 50.0), (0.0, 50.0), 0.95).unwrap().high, f64::INFINITY);
+        assert_eq!(
+            ratio((5.0, 50.0), (0.0, 50.0), 0.95).unwrap().high,
+            f64::INFINITY
+        );
     }
 
     proptest! {

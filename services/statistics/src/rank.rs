@@ -43,7 +43,11 @@ pub const MAX_ROWS: u64 = u32::MAX as u64;
 /// Contract: `score` is not NaN.
 pub(crate) fn key(score: f64) -> u64 {
     let bits = (score + 0.0).to_bits();
-    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+    if bits >> 63 == 1 {
+        !bits
+    } else {
+        bits | 1 << 63
+    }
 }
 
 impl ScoreSketch {
@@ -185,7 +189,16 @@ mod tests {
 
     #[test]
     fn keys_order_as_scores_do() {
-        let scores = [f64::NEG_INFINITY, -2.5, -1e-300, 0.0, 1e-300, 0.5, 1.0, f64::INFINITY];
+        let scores = [
+            f64::NEG_INFINITY,
+            -2.5,
+            -1e-300,
+            0.0,
+            1e-300,
+            0.5,
+            1.0,
+            f64::INFINITY,
+        ];
         assert!(scores.windows(2).all(|w| key(w[0]) < key(w[1])));
         assert_eq!(key(0.0), key(-0.0));
     }
