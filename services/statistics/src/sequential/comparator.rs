@@ -41,7 +41,13 @@ impl Comparator {
     }
 
     /// Tells what was just recorded in `evidence`. Returns the rejection if the claim is shown, now or earlier.
-    pub fn recorded(&mut self, evidence: &Evidence, arm: Arm, observations: u64, failures: u64) -> Option<Rejection> {
+    pub fn recorded(
+        &mut self,
+        evidence: &Evidence,
+        arm: Arm,
+        observations: u64,
+        failures: u64,
+    ) -> Option<Rejection> {
         if self.rejection.is_some() {
             return self.rejection;
         }
@@ -49,11 +55,16 @@ impl Comparator {
         let failures = failures as f64;
         if let Some(gains) = self.gains {
             self.headroom -= match arm {
-                Arm::Candidate => successes * gains.candidate_success + failures * gains.candidate_failure,
+                Arm::Candidate => {
+                    successes * gains.candidate_success + failures * gains.candidate_failure
+                }
                 Arm::Stable => successes * gains.stable_success + failures * gains.stable_failure,
             };
         }
-        if self.gains.is_none() || self.headroom <= 0.0 || self.segments != evidence.segments().len() {
+        if self.gains.is_none()
+            || self.headroom <= 0.0
+            || self.segments != evidence.segments().len()
+        {
             self.evaluate(evidence);
         }
         self.rejection
@@ -72,6 +83,11 @@ impl Comparator {
     /// The first rejection seen.
     pub fn rejection(&self) -> Option<Rejection> {
         self.rejection
+    }
+
+    /// The claim.
+    pub fn claim(&self) -> Claim {
+        self.comparison.claim()
     }
 
     /// The log evidence at which the claim is shown.

@@ -66,10 +66,18 @@ impl Comparison {
     pub fn new(claim: Claim) -> Result<Self, OutOfRange> {
         match claim {
             Claim::WorseBy { delta } if !(0.0..1.0).contains(&delta) => {
-                return Err(OutOfRange { what: "delta", range: "at least 0 and below 1", value: delta });
+                return Err(OutOfRange {
+                    what: "delta",
+                    range: "at least 0 and below 1",
+                    value: delta,
+                });
             }
             Claim::WithinMargin { margin } if !(margin > -1.0 && margin < 1.0) => {
-                return Err(OutOfRange { what: "margin", range: "above -1 and below 1", value: margin });
+                return Err(OutOfRange {
+                    what: "margin",
+                    range: "above -1 and below 1",
+                    value: margin,
+                });
             }
             Claim::WorseBy { .. } | Claim::WithinMargin { .. } => {}
         }
@@ -77,7 +85,11 @@ impl Comparison {
     }
 
     fn unchecked(claim: Claim) -> Self {
-        Self { claim, effects: mixture::effects(claim.direction()), closed: Vec::new() }
+        Self {
+            claim,
+            effects: mixture::effects(claim.direction()),
+            closed: Vec::new(),
+        }
     }
 
     /// The claim.
@@ -98,7 +110,10 @@ impl Comparison {
             Direction::Below => 1.0 + 1.2 / evidence.ratio().min(1.0),
         };
         let failure_gain = ratio_gain.max(SIDE_MAX).ln();
-        let highest = open.iter().map(|minimum| minimum.base_rate).fold(0.0, f64::max);
+        let highest = open
+            .iter()
+            .map(|minimum| minimum.base_rate)
+            .fold(0.0, f64::max);
         let log_e = self.mix(evidence.segments().len(), &open);
         let shift = self.claim.shift();
         match self.claim.direction() {
@@ -148,14 +163,21 @@ impl Comparison {
 
     fn minima(&self, table: &Table) -> Vec<Minimum> {
         let (direction, shift) = (self.claim.direction(), self.claim.shift());
-        self.effects.iter().map(|&effect| table.minimum(direction, effect, shift)).collect()
+        self.effects
+            .iter()
+            .map(|&effect| table.minimum(direction, effect, shift))
+            .collect()
     }
 
     /// Mixes over effects and, for [`Claim::WorseBy`], over the segment in which the effect began.
     fn mix(&self, segments: usize, open: &[Minimum]) -> f64 {
         let mut parts = Vec::with_capacity(segments * self.effects.len() + 1);
-        let mut sums: Vec<f64> =
-            self.effects.iter().zip(open).map(|(effect, minimum)| effect.log_weight + minimum.log_e).collect();
+        let mut sums: Vec<f64> = self
+            .effects
+            .iter()
+            .zip(open)
+            .map(|(effect, minimum)| effect.log_weight + minimum.log_e)
+            .collect();
         let mut unused = 1.0;
         for start in (0..segments).rev() {
             let share = self.share_of_start(start);
@@ -163,7 +185,10 @@ impl Comparison {
                 unused -= share;
                 parts.extend(sums.iter().map(|sum| sum + share.ln()));
             }
-            if let Some(row) = start.checked_sub(1).and_then(|before| self.closed.get(before)) {
+            if let Some(row) = start
+                .checked_sub(1)
+                .and_then(|before| self.closed.get(before))
+            {
                 for (sum, part) in sums.iter_mut().zip(row) {
                     *sum += part;
                 }
@@ -201,7 +226,10 @@ pub struct DifferenceBounds {
 pub fn difference_bounds(evidence: &Evidence, alpha: f64) -> DifferenceBounds {
     let (candidate, stable) = (evidence.total(Arm::Candidate), evidence.total(Arm::Stable));
     let Some(rate) = candidate.rate() else {
-        return DifferenceBounds { lower: -1.0, upper: 1.0 };
+        return DifferenceBounds {
+            lower: -1.0,
+            upper: 1.0,
+        };
     };
     let observed = rate - stable.rate().unwrap_or(0.0);
     let tables: Vec<Table> = evidence.segments().iter().map(Table::new).collect();
@@ -210,13 +238,16 @@ pub fn difference_bounds(evidence: &Evidence, alpha: f64) -> DifferenceBounds {
         let parts: Vec<f64> = mixture::effects(direction)
             .into_iter()
             .map(|effect| {
-                let product = tables.iter().map(|table| table.minimum(direction, effect, shift).log_e);
+                let product = tables
+                    .iter()
+                    .map(|table| table.minimum(direction, effect, shift).log_e);
                 effect.log_weight + product.sum::<f64>()
             })
             .collect();
         log_sum_exp(&parts) - threshold
     };
-    let width = 4.0 / (1.0 + (candidate.observations.min(stable.observations.max(1))) as f64).sqrt();
+    let width =
+        4.0 / (1.0 + (candidate.observations.min(stable.observations.max(1))) as f64).sqrt();
     DifferenceBounds {
         lower: -edge(-observed, width, |shift| excess(Direction::Above, -shift)),
         upper: edge(observed, width, |shift| excess(Direction::Below, shift)),
@@ -265,5 +296,10 @@ pub(crate) fn log_sum_exp(values: &[f64]) -> f64 {
     if highest == f64::NEG_INFINITY {
         return highest;
     }
-    highest + values.iter().map(|value| (value - highest).exp()).sum::<f64>().ln()
+    highest
+        + values
+            .iter()
+            .map(|value| (value - highest).exp())
+            .sum::<f64>()
+            .ln()
 }

@@ -34,15 +34,28 @@ impl Detector {
     pub fn new(kind: DetectorKind, limit: f64, run_length: f64) -> Result<Self, OutOfRange> {
         let limit = check_probability("limit", limit)?;
         if !(run_length >= 1.0 && run_length.is_finite()) {
-            return Err(OutOfRange { what: "run_length", range: "at least 1", value: run_length });
+            return Err(OutOfRange {
+                what: "run_length",
+                range: "at least 1",
+                value: run_length,
+            });
         }
-        Ok(Self { kind, limit, run_length, statistics: [0.0; ALTERNATIVES.len()] })
+        Ok(Self {
+            kind,
+            limit,
+            run_length,
+            statistics: [0.0; ALTERNATIVES.len()],
+        })
     }
 
     /// Goes on from stored [`Detector::statistics`].
     pub fn resume(&mut self, statistics: &[f64]) {
         for (slot, &value) in self.statistics.iter_mut().zip(statistics) {
-            *slot = if value.is_finite() && value > 0.0 { value.min(HIGHEST) } else { 0.0 };
+            *slot = if value.is_finite() && value > 0.0 {
+                value.min(HIGHEST)
+            } else {
+                0.0
+            };
         }
     }
 
@@ -58,7 +71,11 @@ impl Detector {
 
     /// Takes one observation; true while the alarm stands.
     pub fn observe(&mut self, failed: bool) -> bool {
-        if failed { self.failures(1) } else { self.successes(1) }
+        if failed {
+            self.failures(1)
+        } else {
+            self.successes(1)
+        }
     }
 
     /// Takes successes that came one after the other, at once.
@@ -95,11 +112,17 @@ impl Detector {
                 let power = ratio.powf(count as f64);
                 let next = match self.kind {
                     // M_n = L^n M + (L + L^2 + … + L^n); L is never 1.
-                    DetectorKind::ShiryaevRoberts => power * *statistic + ratio * (power - 1.0) / (ratio - 1.0),
+                    DetectorKind::ShiryaevRoberts => {
+                        power * *statistic + ratio * (power - 1.0) / (ratio - 1.0)
+                    }
                     DetectorKind::Cusum if ratio < 1.0 => (power * *statistic).max(ratio),
                     DetectorKind::Cusum => power * statistic.max(1.0),
                 };
-                *statistic = if next.is_nan() { HIGHEST } else { next.min(HIGHEST) };
+                *statistic = if next.is_nan() {
+                    HIGHEST
+                } else {
+                    next.min(HIGHEST)
+                };
             }
         }
         self.alarmed()

@@ -63,14 +63,16 @@ pub struct Segment {
 impl Segment {
     /// The segment's counts of one arm.
     pub fn total(&self, arm: Arm) -> Counts {
-        self.strata.iter().fold(Counts::default(), |mut sum, stratum| {
-            let counts = match arm {
-                Arm::Candidate => stratum.candidate,
-                Arm::Stable => stratum.stable,
-            };
-            sum.add(counts.observations, counts.failures);
-            sum
-        })
+        self.strata
+            .iter()
+            .fold(Counts::default(), |mut sum, stratum| {
+                let counts = match arm {
+                    Arm::Candidate => stratum.candidate,
+                    Arm::Stable => stratum.stable,
+                };
+                sum.add(counts.observations, counts.failures);
+                sum
+            })
     }
 }
 
@@ -143,19 +145,38 @@ impl Evidence {
         if parts.segments.is_empty() {
             parts.segments.push(Segment::default());
         }
-        for stratum in parts.segments.iter_mut().flat_map(|segment| segment.strata.iter_mut()) {
-            stratum.candidate.failures = stratum.candidate.failures.min(stratum.candidate.observations);
+        for stratum in parts
+            .segments
+            .iter_mut()
+            .flat_map(|segment| segment.strata.iter_mut())
+        {
+            stratum.candidate.failures = stratum
+                .candidate
+                .failures
+                .min(stratum.candidate.observations);
             stratum.stable.failures = stratum.stable.failures.min(stratum.stable.observations);
             stratum.ratio_class =
                 i32::from(stratum.ratio_class).clamp(*CLASSES.start(), *CLASSES.end()) as i8;
         }
-        let positive = |value: f64| if value.is_finite() && value > 0.0 { value } else { 1.0 };
+        let positive = |value: f64| {
+            if value.is_finite() && value > 0.0 {
+                value
+            } else {
+                1.0
+            }
+        };
         let mut evidence = Self {
             segments: parts.segments,
             ratio_candidate: positive(parts.ratio_candidate),
             ratio_stable: positive(parts.ratio_stable),
             split_at: parts.split_at.max(FIRST_SPLIT),
-            open: Open { stratum: usize::MAX, class: 0, at_least: 0.0, below: 0.0, candidates: 0 },
+            open: Open {
+                stratum: usize::MAX,
+                class: 0,
+                at_least: 0.0,
+                below: 0.0,
+                candidates: 0,
+            },
         };
         evidence.open.candidates = evidence.last().total(Arm::Candidate).observations;
         evidence.classify();
@@ -179,11 +200,13 @@ impl Evidence {
 
     /// The counts of one arm over all segments.
     pub fn total(&self, arm: Arm) -> Counts {
-        self.segments.iter().fold(Counts::default(), |mut sum, segment| {
-            let counts = segment.total(arm);
-            sum.add(counts.observations, counts.failures);
-            sum
-        })
+        self.segments
+            .iter()
+            .fold(Counts::default(), |mut sum, segment| {
+                let counts = segment.total(arm);
+                sum.add(counts.observations, counts.failures);
+                sum
+            })
     }
 
     /// Begins a new segment because the split has changed. `candidate_share` is the candidate's declared part of the
@@ -232,16 +255,14 @@ impl Evidence {
     }
 
     pub(crate) fn last(&self) -> &Segment {
-        self.segments.last().expect("evidence always has an open segment")
+        self.segments
+            .last()
+            .expect("evidence always has an open segment")
     }
 
     /// Stable observations per candidate observation, as the open segment has it.
     pub(crate) fn ratio(&self) -> f64 {
         self.ratio_stable / self.ratio_candidate
-    }
-
-    pub(crate) fn open_class(&self) -> i8 {
-        self.open.class
     }
 
     fn close_segment(&mut self) {
@@ -258,14 +279,29 @@ impl Evidence {
         let class = ((ratio.log2() * 4.0).round() as i32).clamp(*CLASSES.start(), *CLASSES.end());
         let edge = |class: i32| ((f64::from(class) - 0.5) / 4.0).exp2();
         self.open.class = class as i8;
-        self.open.at_least = if class == *CLASSES.start() { 0.0 } else { edge(class) };
-        self.open.below = if class == *CLASSES.end() { f64::INFINITY } else { edge(class + 1) };
+        self.open.at_least = if class == *CLASSES.start() {
+            0.0
+        } else {
+            edge(class)
+        };
+        self.open.below = if class == *CLASSES.end() {
+            f64::INFINITY
+        } else {
+            edge(class + 1)
+        };
         self.open.stratum = usize::MAX;
     }
 
     fn stratum(&mut self, class: i8) -> usize {
-        let segment = self.segments.last_mut().expect("evidence always has an open segment");
-        match segment.strata.iter().position(|stratum| stratum.ratio_class == class) {
+        let segment = self
+            .segments
+            .last_mut()
+            .expect("evidence always has an open segment");
+        match segment
+            .strata
+            .iter()
+            .position(|stratum| stratum.ratio_class == class)
+        {
             Some(position) => position,
             None => {
                 segment.strata.push(Stratum {

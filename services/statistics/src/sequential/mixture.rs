@@ -36,7 +36,14 @@ const ABOVE_FIRST: f64 = 0.4;
 const ABOVE_STEP: f64 = 1.6;
 const ABOVE: usize = 7;
 /// Strengths `t` on trial for [`Direction::Below`] with their weights; 1 bets that the candidate never fails.
-const BELOW: [(f64, f64); 6] = [(1.0, 0.4), (0.95, 0.2), (0.85, 0.15), (0.7, 0.11), (0.5, 0.08), (0.3, 0.06)];
+const BELOW: [(f64, f64); 6] = [
+    (1.0, 0.4),
+    (0.95, 0.2),
+    (0.85, 0.15),
+    (0.7, 0.11),
+    (0.5, 0.08),
+    (0.3, 0.06),
+];
 pub(crate) const MAX_EFFECTS: usize = 7;
 
 /// The wealth on bets of one arm alone.
@@ -63,9 +70,13 @@ pub(crate) fn effects(direction: Direction) -> Vec<Effect> {
                 log_weight: -(ABOVE as f64).ln(),
             })
             .collect(),
-        Direction::Below => {
-            BELOW.iter().map(|&(strength, weight)| Effect { strength, log_weight: weight.ln() }).collect()
-        }
+        Direction::Below => BELOW
+            .iter()
+            .map(|&(strength, weight)| Effect {
+                strength,
+                log_weight: weight.ln(),
+            })
+            .collect(),
     }
 }
 
@@ -89,13 +100,22 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(segment: &Segment) -> Self {
         let cells: Vec<Cell> = segment.strata.iter().map(Cell::from).collect();
-        let mut table = Self { cells, sum: Cell::empty(1.0) };
+        let mut table = Self {
+            cells,
+            sum: Cell::empty(1.0),
+        };
         table.total();
         table
     }
 
     /// Adds observations that have not been made, at the given ratio and rates.
-    pub(crate) fn extend(&mut self, ratio: f64, candidates: f64, candidate_rate: f64, stable_rate: f64) {
+    pub(crate) fn extend(
+        &mut self,
+        ratio: f64,
+        candidates: f64,
+        candidate_rate: f64,
+        stable_rate: f64,
+    ) {
         self.cells.push(Cell {
             ratio,
             candidate: candidates,
@@ -122,14 +142,24 @@ impl Table {
         let (first, end) = ((-shift).max(0.0), (1.0 - shift).min(1.0) - 1e-9);
         let observations = self.sum.candidate + self.sum.stable;
         let failures = self.sum.candidate_failures + self.sum.stable_failures;
-        let guess = if observations > 0.0 { failures / observations } else { first };
+        let guess = if observations > 0.0 {
+            failures / observations
+        } else {
+            first
+        };
         minimise(first, end.max(first), guess, |q| terms.at(q))
     }
 }
 
 impl Cell {
     fn empty(ratio: f64) -> Self {
-        Self { ratio, candidate: 0.0, candidate_failures: 0.0, stable: 0.0, stable_failures: 0.0 }
+        Self {
+            ratio,
+            candidate: 0.0,
+            candidate_failures: 0.0,
+            stable: 0.0,
+            stable_failures: 0.0,
+        }
     }
 }
 
@@ -167,7 +197,11 @@ impl Curve {
 
 /// `k ln(1 + a)`, with 0 ln 0 = 0.
 fn failure_gain(failures: f64, odds_change: f64) -> f64 {
-    if failures > 0.0 { failures * odds_change.ln_1p() } else { 0.0 }
+    if failures > 0.0 {
+        failures * odds_change.ln_1p()
+    } else {
+        0.0
+    }
 }
 
 struct Terms<'a> {
@@ -203,9 +237,18 @@ impl<'a> Terms<'a> {
             shift,
             changes,
             main,
-            candidate_side: candidate
-                .map(|change| (change, each + failure_gain(table.sum.candidate_failures, change))),
-            stable_side: stable.map(|change| (change, each + failure_gain(table.sum.stable_failures, change))),
+            candidate_side: candidate.map(|change| {
+                (
+                    change,
+                    each + failure_gain(table.sum.candidate_failures, change),
+                )
+            }),
+            stable_side: stable.map(|change| {
+                (
+                    change,
+                    each + failure_gain(table.sum.stable_failures, change),
+                )
+            }),
         }
     }
 
@@ -213,19 +256,28 @@ impl<'a> Terms<'a> {
     fn at(&self, base_rate: f64) -> Curve {
         let candidate_rate = base_rate + self.shift;
         let mut sum = LogSum::default();
-        let mut main = Curve { value: self.main, ..Curve::default() };
+        let mut main = Curve {
+            value: self.main,
+            ..Curve::default()
+        };
         for (cell, &(candidate, stable)) in self.table.cells.iter().zip(&self.changes) {
             main.add(cell.candidate, candidate, candidate_rate);
             main.add(cell.stable, stable, base_rate);
         }
         sum.add(main);
         for &(change, constant) in &self.candidate_side {
-            let mut side = Curve { value: constant, ..Curve::default() };
+            let mut side = Curve {
+                value: constant,
+                ..Curve::default()
+            };
             side.add(self.table.sum.candidate, change, candidate_rate);
             sum.add(side);
         }
         for &(change, constant) in &self.stable_side {
-            let mut side = Curve { value: constant, ..Curve::default() };
+            let mut side = Curve {
+                value: constant,
+                ..Curve::default()
+            };
             side.add(self.table.sum.stable, change, base_rate);
             sum.add(side);
         }
@@ -255,7 +307,12 @@ struct LogSum {
 
 impl Default for LogSum {
     fn default() -> Self {
-        Self { highest: f64::NEG_INFINITY, weight: 0.0, slope: 0.0, second: 0.0 }
+        Self {
+            highest: f64::NEG_INFINITY,
+            weight: 0.0,
+            slope: 0.0,
+            second: 0.0,
+        }
     }
 }
 
@@ -300,16 +357,26 @@ fn minimise(first: f64, end: f64, guess: f64, at: impl Fn(f64) -> Curve) -> Mini
         last = at(x);
         let at_edge = (x <= first && last.slope >= 0.0) || (x >= end && last.slope <= 0.0);
         if at_edge {
-            return Minimum { log_e: last.value, base_rate: x };
+            return Minimum {
+                log_e: last.value,
+                base_rate: x,
+            };
         }
         if last.slope > 0.0 {
             high = x;
         } else {
             low = x;
         }
-        let gain = if last.bend > 0.0 { 0.5 * last.slope * last.slope / last.bend } else { f64::INFINITY };
+        let gain = if last.bend > 0.0 {
+            0.5 * last.slope * last.slope / last.bend
+        } else {
+            f64::INFINITY
+        };
         if gain <= TOLERANCE || high - low <= 1e-15 {
-            return Minimum { log_e: last.value - gain.min(TOLERANCE), base_rate: x };
+            return Minimum {
+                log_e: last.value - gain.min(TOLERANCE),
+                base_rate: x,
+            };
         }
         let newton = x - last.slope / last.bend;
         x = if newton > low && newton < high {
@@ -322,5 +389,8 @@ fn minimise(first: f64, end: f64, guess: f64, at: impl Fn(f64) -> Curve) -> Mini
             0.5 * (low + high)
         };
     }
-    Minimum { log_e: last.value - last.slope.abs() * (high - low), base_rate: x }
+    Minimum {
+        log_e: last.value - last.slope.abs() * (high - low),
+        base_rate: x,
+    }
 }

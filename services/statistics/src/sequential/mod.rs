@@ -58,6 +58,10 @@ pub(crate) fn check_probability(what: &'static str, value: f64) -> Result<f64, O
     if value > 0.0 && value < 1.0 {
         Ok(value)
     } else {
-        Err(OutOfRange { what, range: "above 0 and below 1", value })
+        Err(OutOfRange {
+            what,
+            range: "above 0 and below 1",
+            value,
+        })
     }
 }

@@ -32,10 +32,19 @@ impl RateTest {
         let limit = check_probability("limit", limit)?;
         for (what, value) in [("a", a), ("b", b)] {
             if !(value > 0.0 && value.is_finite()) {
-                return Err(OutOfRange { what, range: "above 0", value });
+                return Err(OutOfRange {
+                    what,
+                    range: "above 0",
+                    value,
+                });
             }
         }
-        Ok(Self { limit, a, b, log_tail: ln_beta_tail(a, b, limit) })
+        Ok(Self {
+            limit,
+            a,
+            b,
+            log_tail: ln_beta_tail(a, b, limit),
+        })
     }
 
     /// The limit.
@@ -61,7 +70,11 @@ impl RateTest {
             since.observations += counts.observations;
             since.failures += counts.failures;
             let later = start as f64;
-            let share = if start == 0 { 1.0 - RESTART_SHARE } else { RESTART_SHARE / (later * (later + 1.0)) };
+            let share = if start == 0 {
+                1.0 - RESTART_SHARE
+            } else {
+                RESTART_SHARE / (later * (later + 1.0))
+            };
             unused -= share;
             parts.push(share.ln() + self.log_e(since));
         }
@@ -118,8 +131,10 @@ pub fn rate_bounds(counts: Counts, alpha: f64) -> (f64, f64) {
     if counts.observations == 0 {
         return (0.0, 1.0);
     }
-    let (failures, successes) =
-        (counts.failures as f64, (counts.observations - counts.failures) as f64);
+    let (failures, successes) = (
+        counts.failures as f64,
+        (counts.observations - counts.failures) as f64,
+    );
     let evidence = log_mixture(failures, successes, 0.5, 0.5);
     let threshold = log_threshold(alpha);
     let rejected = |rate: f64| {
@@ -127,7 +142,10 @@ pub fn rate_bounds(counts: Counts, alpha: f64) -> (f64, f64) {
         evidence - part(failures, rate) - part(successes, 1.0 - rate) >= threshold
     };
     let observed = failures / (failures + successes);
-    (outermost(0.0, observed, &rejected), outermost(1.0, observed, &rejected))
+    (
+        outermost(0.0, observed, &rejected),
+        outermost(1.0, observed, &rejected),
+    )
 }
 
 /// The rejected rate nearest to `observed` on the side of `edge`, or the edge if it is not rejected.
@@ -176,9 +194,17 @@ mod tests {
         let (a, b) = confseq_prior(true);
         let test = RateTest::with_prior(0.2, a, b).unwrap();
         let (n, k) = confseq_counts(10.0, 100.0);
-        assert!((test.log_e_of(n, k) - -0.071_340_19).abs() < 1e-5, "{}", test.log_e_of(n, k));
+        assert!(
+            (test.log_e_of(n, k) - -0.071_340_19).abs() < 1e-5,
+            "{}",
+            test.log_e_of(n, k)
+        );
         let (n, k) = confseq_counts(28.412_38, 100.0);
-        assert!((test.log_e_of(n, k) - 20f64.ln()).abs() < 1e-5, "{}", test.log_e_of(n, k));
+        assert!(
+            (test.log_e_of(n, k) - 20f64.ln()).abs() < 1e-5,
+            "{}",
+            test.log_e_of(n, k)
+        );
     }
 
     #[test]
@@ -187,26 +213,70 @@ mod tests {
         for (s, expected) in [(10.0, -0.694_101_2), (31.430_8, 20f64.ln())] {
             let (n, k) = confseq_counts(s, 100.0);
             let log_e = log_mixture(k, n - k, a, b) - k * 0.2f64.ln() - (n - k) * 0.8f64.ln();
-            assert!((log_e - expected).abs() < 1e-5, "{log_e} instead of {expected}");
+            assert!(
+                (log_e - expected).abs() < 1e-5,
+                "{log_e} instead of {expected}"
+            );
         }
     }
 
     #[test]
     fn bounds_hold_the_rate_and_shrink() {
-        let few = rate_bounds(Counts { observations: 50, failures: 5 }, 0.05);
-        let many = rate_bounds(Counts { observations: 5000, failures: 500 }, 0.05);
+        let few = rate_bounds(
+            Counts {
+                observations: 50,
+                failures: 5,
+            },
+            0.05,
+        );
+        let many = rate_bounds(
+            Counts {
+                observations: 5000,
+                failures: 500,
+            },
+            0.05,
+        );
         assert!(few.0 < many.0 && many.0 < 0.1 && 0.1 < many.1 && many.1 < few.1);
         assert_eq!(rate_bounds(Counts::default(), 0.05), (0.0, 1.0));
-        assert_eq!(rate_bounds(Counts { observations: 9, failures: 0 }, 0.05).0, 0.0);
-        assert_eq!(rate_bounds(Counts { observations: 9, failures: 9 }, 0.05).1, 1.0);
+        assert_eq!(
+            rate_bounds(
+                Counts {
+                    observations: 9,
+                    failures: 0
+                },
+                0.05
+            )
+            .0,
+            0.0
+        );
+        assert_eq!(
+            rate_bounds(
+                Counts {
+                    observations: 9,
+                    failures: 9
+                },
+                0.05
+            )
+            .1,
+            1.0
+        );
     }
 
     #[test]
     fn a_fault_after_a_long_good_past_is_found() {
         let test = RateTest::new(0.05).unwrap();
-        let past = Counts { observations: 5_000, failures: 50 };
-        let now = Counts { observations: 150, failures: 30 };
-        let together = Counts { observations: 5_150, failures: 80 };
+        let past = Counts {
+            observations: 5_000,
+            failures: 50,
+        };
+        let now = Counts {
+            observations: 150,
+            failures: 30,
+        };
+        let together = Counts {
+            observations: 5_150,
+            failures: 80,
+        };
         assert!(test.log_e(together) < 0.0);
         assert!(test.log_e_since(&[past, now]) > 100f64.ln());
     }
@@ -214,11 +284,26 @@ mod tests {
     #[test]
     fn a_projection_is_where_the_evidence_arrives() {
         let test = RateTest::new(0.05).unwrap();
-        let seen = Counts { observations: 20, failures: 4 };
+        let seen = Counts {
+            observations: 20,
+            failures: 4,
+        };
         let more = test.observations_until(seen, 0.01).unwrap();
-        let then = Counts { observations: 20 + more, failures: 4 + more.div_ceil(5) };
+        let then = Counts {
+            observations: 20 + more,
+            failures: 4 + more.div_ceil(5),
+        };
         assert!(test.log_e(then) >= 100f64.ln());
         assert_eq!(test.observations_until(then, 0.01), Some(0));
-        assert_eq!(test.observations_until(Counts { observations: 100, failures: 1 }, 0.01), None);
+        assert_eq!(
+            test.observations_until(
+                Counts {
+                    observations: 100,
+                    failures: 1
+                },
+                0.01
+            ),
+            None
+        );
     }
 }

@@ -20,7 +20,11 @@ impl SampleRatio {
     /// A fresh test of a split that begins with this candidate share.
     pub fn new(candidate_share: f64) -> Result<Self, OutOfRange> {
         let share = check_probability("candidate_share", candidate_share)?;
-        Ok(Self { candidate: PRIOR_WEIGHT * share, stable: PRIOR_WEIGHT * (1.0 - share), log_e: 0.0 })
+        Ok(Self {
+            candidate: PRIOR_WEIGHT * share,
+            stable: PRIOR_WEIGHT * (1.0 - share),
+            log_e: 0.0,
+        })
     }
 
     /// Takes one observation that was made while the candidate's share was `candidate_share`; returns the log
@@ -62,13 +66,19 @@ mod tests {
             test.observe(arm, 0.3);
         }
         let (k, n) = (5.0, 8.0);
-        let expected = ln_beta(6.0 + k, 14.0 + n - k) - ln_beta(6.0, 14.0) - k * 0.3f64.ln() - (n - k) * 0.7f64.ln();
+        let expected = ln_beta(6.0 + k, 14.0 + n - k)
+            - ln_beta(6.0, 14.0)
+            - k * 0.3f64.ln()
+            - (n - k) * 0.7f64.ln();
         assert!((test.log_e() - expected).abs() < 1e-12);
     }
 
     #[test]
     fn a_wrong_split_is_found_and_a_right_one_is_not() {
-        let (mut wrong, mut right) = (SampleRatio::new(0.5).unwrap(), SampleRatio::new(0.5).unwrap());
+        let (mut wrong, mut right) = (
+            SampleRatio::new(0.5).unwrap(),
+            SampleRatio::new(0.5).unwrap(),
+        );
         for step in 0..2_000 {
             wrong.observe(step % 5 < 3, 0.5);
             right.observe(step % 2 == 0, 0.5);

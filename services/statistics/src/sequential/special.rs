@@ -19,7 +19,9 @@ pub(crate) fn ln_gamma(x: f64) -> f64 {
         return (pi / (pi * x).sin()).ln() - ln_gamma(1.0 - x);
     }
     let x = x - 1.0;
-    let sum = TERMS.iter().zip(1..).fold(FIRST, |sum, (term, step)| sum + term / (x + f64::from(step)));
+    let sum = TERMS.iter().zip(1..).fold(FIRST, |sum, (term, step)| {
+        sum + term / (x + f64::from(step))
+    });
     let t = x + G + 0.5;
     0.5 * (2.0 * std::f64::consts::PI).ln() + (x + 0.5) * t.ln() - t + sum.ln()
 }
@@ -84,7 +86,8 @@ mod tests {
     fn beta_tail_matches_binomial_sums() {
         // P(Beta(k, n-k+1) > x) = P(Bin(n, x) < k) (Abramowitz & Stegun 26.5.24).
         assert!((ln_beta_tail(2.0, 3.0, 0.5).exp() - (1.0 + 4.0) / 16.0).abs() < 1e-14);
-        let below = (0..3).map(|i| [1.0, 10.0, 45.0][i] * 0.05f64.powi(i as i32) * 0.95f64.powi(10 - i as i32));
+        let below = (0..3)
+            .map(|i| [1.0, 10.0, 45.0][i] * 0.05f64.powi(i as i32) * 0.95f64.powi(10 - i as i32));
         assert!((ln_beta_tail(3.0, 8.0, 0.05).exp() - below.sum::<f64>()).abs() < 1e-13);
         // A tail far below the smallest double: P(Beta(1, b) > x) = (1-x)^b.
         assert!((ln_beta_tail(1.0, 1e5, 0.05) - 1e5 * 0.95f64.ln()).abs() < 1e-6);

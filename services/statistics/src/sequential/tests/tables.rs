@@ -51,10 +51,15 @@ fn failure_free_candidates_are_healthy_near_the_least_possible_number() {
                 evidence.record(Arm::Stable, 9, 0);
                 comparator.recorded(&evidence, Arm::Stable, 9, 0);
                 evidence.record(Arm::Candidate, 1, 0);
-                comparator.recorded(&evidence, Arm::Candidate, 1, 0).is_some()
+                comparator
+                    .recorded(&evidence, Arm::Candidate, 1, 0)
+                    .is_some()
             })
             .unwrap();
-        assert!((least..=most).contains(&needed), "{needed} at alpha {alpha}");
+        assert!(
+            (least..=most).contains(&needed),
+            "{needed} at alpha {alpha}"
+        );
         assert!(difference_bounds(&evidence, alpha).upper <= 0.05);
     }
 }
@@ -63,7 +68,13 @@ fn failure_free_candidates_are_healthy_near_the_least_possible_number() {
 fn no_observations_are_no_evidence() {
     let evidence = Evidence::new();
     assert!(log_e(WORSE, &evidence).abs() < 1e-9 && log_e(WITHIN, &evidence).abs() < 1e-9);
-    assert_eq!(difference_bounds(&evidence, 0.01), DifferenceBounds { lower: -1.0, upper: 1.0 });
+    assert_eq!(
+        difference_bounds(&evidence, 0.01),
+        DifferenceBounds {
+            lower: -1.0,
+            upper: 1.0
+        }
+    );
 }
 
 #[test]
@@ -90,12 +101,24 @@ fn projections_are_where_the_evidence_arrives() {
         let evidence = counted(candidate, stable);
         let more = observations_until(claim, &evidence, 0.01).unwrap();
         let scale = |count: u64| count + count * more / candidate.0;
-        let then = counted((scale(candidate.0), scale(candidate.1)), (scale(stable.0), scale(stable.1)));
+        let then = counted(
+            (scale(candidate.0), scale(candidate.1)),
+            (scale(stable.0), scale(stable.1)),
+        );
         let (before, after) = (log_e(claim, &evidence), log_e(claim, &then));
-        assert!(before < log_threshold(0.01) && after > 0.85 * log_threshold(0.01), "{claim:?}: {before} {after}");
-        assert_eq!(observations_until(claim, &counted((2_000, 400), (2_000, 2)), 0.01).is_some(), claim == WORSE);
+        assert!(
+            before < log_threshold(0.01) && after > 0.85 * log_threshold(0.01),
+            "{claim:?}: {before} {after}"
+        );
+        assert_eq!(
+            observations_until(claim, &counted((2_000, 400), (2_000, 2)), 0.01).is_some(),
+            claim == WORSE
+        );
     }
-    assert_eq!(observations_until(WORSE, &counted((100, 1), (100, 5)), 0.01), None);
+    assert_eq!(
+        observations_until(WORSE, &counted((100, 1), (100, 5)), 0.01),
+        None
+    );
 }
 
 #[test]

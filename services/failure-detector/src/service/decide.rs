@@ -1,0 +1,295 @@
+//! Storing what the engine has reached: one transaction, then the watch may say it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_platform::{Error, Result, clock::Timestamp, db::Tx, events::outbox, names::AlertName};
+use slipway_proto::event::v1::{AnomalyDetected, MonitorStarved};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::FailureDetector;
+use super::engine::Cell;
+use crate::domain::alert::{self, Actor, Alert, Event, State};
+use crate::domain::logs::Problem;
+use crate::domain::notification::Notification;
+use crate::domain::subject::Subject;
+use crate::domain::verdict::{self, Finding, Health, Inputs};
+use crate::domain::watch::Decision;
+use crate::store::{self, decisions::StoredDecision};
+
+/// What the engine asks for.
+pub enum Work {
+    /// A candidate is degraded.
+    Decide {
+        /// Where its watch is.
+        cell: Arc<Cell>,
+        /// What was judged.
+        subject: Subject,
+        /// What it rests on.
+        inputs: Box<Inputs>,
+    },
+    /// The revision of a steady watch has recovered.
+    Recover {
+        /// Where its watch is.
+        cell: Arc<Cell>,
+        /// What was judged.
+        subject: Subject,
+    },
+    /// A rollout cannot be measured.
+    Starved {
+        /// Where its watch is.
+        cell: Arc<Cell>,
+        /// What is to be judged.
+        subject: Subject,
+        /// Why it cannot.
+        problem: Problem,
+    },
+}
+
+/// The wait after a failed attempt grows from the first to the second.
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+impl FailureDetector {
+    /// Does the engine's work, one after the other, until the shutdown. Each piece is tried until it succeeds.
+    pub async fn work(
+        self,
+        mut todo: mpsc::Receiver<Work>,
+        shutdown: CancellationToken,
+    ) -> Result<()> {
+        loop {
+            let work = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                work = todo.recv() => match work {
+                    Some(work) => work,
+                    None => return Ok(()),
+                },
+            };
+            let span = tracing::info_span!("decision", watch = %work.subject().key());
+            let mut wait = RETRY_MIN;
+            loop {
+                let Err(error) = self.perform(&work).instrument(span.clone()).await else {
+                    break;
+                };
+                span.in_scope(|| tracing::error!(%error, "decision is not stored, trying again"));
+                tokio::select! {
+                    () = shutdown.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_MAX),
+                }
+            }
+        }
+    }
+
+    async fn perform(&self, work: &Work) -> Result<()> {
+        match work {
+            Work::Decide {
+                cell,
+                subject,
+                inputs,
+            } => self.decide(cell, subject, inputs).await,
+            Work::Recover { cell, subject } => self.recover(cell, subject).await,
+            Work::Starved {
+                cell,
+                subject,
+                problem,
+            } => self.starved(cell, subject, problem).await,
+        }
+    }
+
+    async fn decide(&self, cell: &Arc<Cell>, subject: &Subject, inputs: &Inputs) -> Result<()> {
+        let finding =
+            verdict::judge(inputs).map_err(|error| Error::internal("judgement", error))?;
+        if finding.health() != Health::Degraded {
+            tracing::error!(
+                code = finding.code.as_str(),
+                "the inputs of a decision do not lead to it"
+            );
+            if let Some(watched) = cell.lock().find(&subject.key()) {
+                watched.watch.dismiss();
+                watched.deciding = false;
+            }
+            return Ok(());
+        }
+        let now = self.now();
+        let id = Uuid::now_v7().to_string();
+        let mut tx = self.db().begin().await?;
+        let (alert, first) = self
+            .raise(&mut tx, subject, inputs, &finding, &id, now)
+            .await?;
+        let decision = Decision {
+            id: id.clone(),
+            alert: alert.name.to_string(),
+            finding,
+            time: now,
+        };
+        let stored = StoredDecision {
+            subject: subject.clone(),
+            inputs: inputs.clone(),
+            decision,
+        };
+        store::decisions::insert(&mut tx, &stored).await?;
+        let decision = stored.decision;
+        let state = cell
+            .lock()
+            .find(&subject.key())
+            .filter(|w| w.watch.subject() == subject)
+            .map(|w| w.watch.state());
+        if let Some(mut state) = state {
+            state.decision = Some(decision.clone());
+            store::watches::save(&mut tx, &state, now).await?;
+        }
+        let event = AnomalyDetected {
+            decision_id: id.clone(),
+            alert: decision.alert.clone(),
+            endpoint: subject.endpoint.to_string(),
+            revision: subject.candidate.to_string(),
+            rollout: subject
+                .rollout
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            code: decision.finding.code.as_str().to_owned(),
+            text: decision.finding.text.clone(),
+            time: Some(now.to_proto()),
+        };
+        // The event's id is the decision's, so that an inbox knows the two ways that it travels as one.
+        let key = subject.endpoint.to_string();
+        outbox::publish_with_id(&mut tx, now, &id, &key, &event.revision, &event).await?;
+        if first {
+            self.enqueue(
+                &mut tx,
+                &Notification::fired(&alert, now),
+                Some(alert.name.environment()),
+                now,
+            )
+            .await?;
+        }
+        tx.commit().await?;
+        if let Some(watched) = cell
+            .lock()
+            .find(&subject.key())
+            .filter(|w| w.watch.subject() == subject)
+        {
+            watched.watch.decided(decision.clone());
+            watched.deciding = false;
+            watched.dirty = true;
+        }
+        self.engine().settle(cell, self.now());
+        self.inner.deliveries.notify();
+        self.announce(alert);
+        tracing::info!(
+            decision = id, code = decision.finding.code.as_str(), candidate = %subject.candidate,
+            text = decision.finding.text, "candidate is degraded"
+        );
+        Ok(())
+    }
+
+    /// Opens an alert, or counts into the one that is open; true if it was opened.
+    async fn raise(
+        &self,
+        tx: &mut Tx,
+        subject: &Subject,
+        inputs: &Inputs,
+        finding: &Finding,
+        decision_id: &str,
+        now: Timestamp,
+    ) -> Result<(Alert, bool)> {
+        if let Some(open) = store::alerts::open(tx, &subject.candidate, finding.code).await? {
+            let step = alert::step(&open, Event::Seen, now)
+                .map_err(|error| Error::internal("alert", error))?;
+            return Ok((store::alerts::save(tx, step.next).await?, false));
+        }
+        let alert = Alert {
+            name: AlertName::generate(&subject.endpoint),
+            revision: subject.candidate.clone(),
+            rollout: subject.rollout.clone(),
+            code: finding.code,
+            text: finding.text.clone(),
+            state: State::Firing,
+            count: 1,
+            start: now,
+            last: now,
+            end: None,
+            actor: Actor::detector(),
+            comment: String::new(),
+            decision_id: decision_id.to_owned(),
+            numbers: finding.numbers,
+            alphas: inputs.alphas,
+            generation: 1,
+        };
+        store::alerts::insert(tx, &alert).await?;
+        Ok((alert, true))
+    }
+
+    async fn recover(&self, cell: &Arc<Cell>, subject: &Subject) -> Result<()> {
+        let now = self.now();
+        let mut tx = self.db().begin().await?;
+        let reason = "the failure rate is shown to be below the limit again";
+        let resolved = self
+            .resolve_open(&mut tx, &subject.candidate, reason, now)
+            .await?;
+        let state = cell
+            .lock()
+            .find(&subject.key())
+            .filter(|w| w.watch.subject() == subject)
+            .map(|w| w.watch.state());
+        if let Some(mut state) = state {
+            state.decision = None;
+            store::watches::save(&mut tx, &state, now).await?;
+        }
+        tx.commit().await?;
+        if let Some(watched) = cell
+            .lock()
+            .find(&subject.key())
+            .filter(|w| w.watch.subject() == subject)
+        {
+            watched.watch.clear_decision();
+            watched.deciding = false;
+            watched.dirty = true;
+        }
+        self.engine().settle(cell, now);
+        self.inner.deliveries.notify();
+        tracing::info!(revision = %subject.candidate, "revision has recovered");
+        resolved.into_iter().for_each(|alert| self.announce(alert));
+        Ok(())
+    }
+
+    async fn starved(&self, cell: &Arc<Cell>, subject: &Subject, problem: &Problem) -> Result<()> {
+        let now = self.now();
+        let endpoint = cell.endpoint.to_string();
+        let rollout = subject
+            .rollout
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let event = MonitorStarved {
+            endpoint: endpoint.clone(),
+            rollout: rollout.clone(),
+            code: problem.code.as_str().to_owned(),
+            text: problem.text.clone(),
+        };
+        let mut tx = self.db().begin().await?;
+        outbox::publish(&mut tx, now, &endpoint, &rollout, &event).await?;
+        tx.commit().await?;
+        tracing::warn!(
+            code = problem.code.as_str(),
+            text = problem.text,
+            "rollout cannot be measured"
+        );
+        Ok(())
+    }
+}
+
+impl Work {
+    fn subject(&self) -> &Subject {
+        match self {
+            Work::Decide { subject, .. }
+            | Work::Recover { subject, .. }
+            | Work::Starved { subject, .. } => subject,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Opening a watch and following what it says.
+
+use std::sync::Arc;
+
+use slipway_platform::{Error, Result, clock::Timestamp};
+use tokio::sync::watch as channel;
+
+use super::FailureDetector;
+use super::engine::Cell;
+use super::report::Report;
+use crate::domain::policy::Policy;
+use crate::domain::subject::{Subject, WatchKey};
+use crate::domain::watch::Watch;
+use crate::store;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct FollowRequest {
+    /// What is judged.
+    pub subject: Subject,
+    /// How.
+    pub policy: Policy,
+    /// The traffic generation that is in force.
+    pub generation: i64,
+    /// Whether both revisions have traffic.
+    pub concurrent: bool,
+}
+
+/// One follower; the watch is held open while it lives.
+pub struct Follow {
+    detector: FailureDetector,
+    cell: Arc<Cell>,
+    key: WatchKey,
+    reports: channel::Receiver<Option<Arc<Report>>>,
+}
+
+impl FailureDetector {
+    /// Opens the watch of a subject, or goes on with it: from memory, or from what is stored. Another candidate or
+    /// stable revision under the same key begins afresh.
+    pub async fn follow(&self, request: FollowRequest) -> Result<Follow> {
+        let key = request.subject.key();
+        let cell = self.engine().cell(&request.subject.endpoint)?;
+        let known = cell.lock().find(&key).is_some();
+        let stored = if known {
+            None
+        } else {
+            let mut reader = self.db().read().await?;
+            store::watches::get(&mut reader, &key).await?
+        };
+        let now = self.now();
+        let reports = {
+            let mut guard = cell.lock();
+            let out_of_range = |error| Error::internal("judgement", error);
+            let in_memory = guard
+                .find(&key)
+                .is_some_and(|watched| *watched.watch.subject() == request.subject);
+            if !in_memory {
+                let watch = match stored.filter(|state| state.subject == request.subject) {
+                    Some(state) => Watch::resume(state),
+                    None => self.fresh(&request, now),
+                };
+                guard.put(watch.map_err(out_of_range)?, now);
+            }
+            let stable = request.subject.stable.as_ref();
+            let history = stable
+                .map(|stable| guard.recent(stable, now))
+                .unwrap_or_default();
+            let watched = guard
+                .find(&key)
+                .ok_or_else(|| Error::internal("follow", "the watch is gone"))?;
+            let share = self.config().judgement.comparison_share;
+            watched
+                .watch
+                .reopen(
+                    request.policy,
+                    share,
+                    request.generation,
+                    request.concurrent,
+                    history,
+                )
+                .map_err(out_of_range)?;
+            watched.dirty = true;
+            watched.streams += 1;
+            watched.reports.subscribe()
+        };
+        self.engine().settle(&cell, now);
+        tracing::info!(watch = %key, candidate = %request.subject.candidate, "watch opened");
+        Ok(Follow {
+            detector: self.clone(),
+            cell,
+            key,
+            reports,
+        })
+    }
+
+    fn fresh(
+        &self,
+        request: &FollowRequest,
+        now: Timestamp,
+    ) -> Result<Watch, slipway_statistics::sequential::OutOfRange> {
+        let share = self.config().judgement.comparison_share;
+        Watch::new(request.subject.clone(), request.policy.clone(), share, now)
+    }
+}
+
+impl Follow {
+    /// The report as it is now.
+    pub fn current(&mut self) -> Option<Report> {
+        self.reports.mark_unchanged();
+        self.detector
+            .engine()
+            .current(&self.cell, &self.key, self.detector.now())
+    }
+
+    /// Waits until the verdict changes. `None` when the watch is gone.
+    pub async fn changed(&mut self) -> Option<Report> {
+        self.reports.changed().await.ok()?;
+        let report = self.reports.borrow_and_update().clone()?;
+        Some(Report::clone(&report))
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        let now = self.detector.now();
+        if let Some(watched) = self.cell.lock().find(&self.key) {
+            watched.streams = watched.streams.saturating_sub(1);
+            watched.idle_since = now;
+        }
+    }
+}
