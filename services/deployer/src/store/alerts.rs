@@ -1,0 +1,42 @@
+//! Alerts that fire, as far as the failure-detector told. It owns them; this is for the status only.
+
+use slipway_platform::Result;
+use slipway_platform::clock::Timestamp;
+use slipway_platform::names::{EndpointName, RevisionName};
+use sqlx::AnyConnection;
+
+/// Notes that an alert fires.
+pub async fn insert(
+    conn: &mut AnyConnection,
+    alert: &str,
+    endpoint: &EndpointName,
+    revision: &RevisionName,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO alerts (name, endpoint, revision, started_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(alert.to_owned())
+    .bind(endpoint.to_string())
+    .bind(revision.to_string())
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes that an alert is over.
+pub async fn delete(conn: &mut AnyConnection, alert: &str) -> Result<()> {
+    sqlx::query("DELETE FROM alerts WHERE name = $1").bind(alert.to_owned()).execute(conn).await?;
+    Ok(())
+}
+
+/// The alerts that fire on an endpoint, oldest first; at most 100.
+pub async fn of(conn: &mut AnyConnection, endpoint: &EndpointName) -> Result<Vec<String>> {
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT name FROM alerts WHERE endpoint = $1 ORDER BY started_at, name LIMIT 100")
+            .bind(endpoint.to_string())
+            .fetch_all(conn)
+            .await?;
+    Ok(rows.into_iter().map(|(name,)| name).collect())
+}

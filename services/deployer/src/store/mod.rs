@@ -1,0 +1,43 @@
+//! Plain SQL, one file per aggregate. Functions take a connection, so that they serve a reader and a
+//! transaction alike; a decision is the caller's transaction.
+//!
+//! Documents are JSON of the domain's types. Invariants: a row with a generation is saved by generation; the
+//! audit and the history of traffic are only appended to.
+
+pub mod alerts;
+pub mod audit;
+pub mod blocks;
+pub mod endpoints;
+pub mod environments;
+pub mod revisions;
+pub mod rollouts;
+pub mod rules;
+pub mod signals;
+pub mod traffic;
+pub mod work;
+
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use slipway_platform::migrate::Migrations;
+use slipway_platform::{Error, Result};
+
+/// The deployer's tables.
+pub static MIGRATIONS: Migrations =
+    Migrations { name: "deployer", steps: &[("0001_init", include_str!("../../migrations/0001_init.sql"))] };
+
+fn to_text<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::internal("write a stored document", error))
+}
+
+fn from_text<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::internal("read a stored document", error))
+}
+
+fn stored_name<T: FromStr>(text: &str) -> Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    text.parse().map_err(|error: T::Err| Error::internal("read a stored name", error))
+}

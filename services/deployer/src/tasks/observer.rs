@@ -1,0 +1,73 @@
+//! Observes what proxies have accepted, and tells the rollouts that wait for it. Runs when a proxy comes, goes,
+//! accepts or refuses, when something new is waited for, and each second, since the end of a proxy's lease
+//! announces itself by nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_platform::Result;
+use slipway_platform::tasks::Nudge;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::rollout::{Phase, Rollout, RolloutEvent};
+use crate::service::{Cause, Service};
+use crate::store::{rollouts, traffic};
+use crate::xds::Applied;
+
+/// How often it looks when nothing announces itself.
+pub const PERIOD: Duration = Duration::from_secs(1);
+
+/// Passes on the hub's changes until the shutdown.
+pub async fn follow(service: Arc<Service>, nudge: Nudge, shutdown: CancellationToken) {
+    let mut changes = service.hub.changed();
+    loop {
+        nudge.notify();
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Looks at every rollout and every endpoint that waits for proxies.
+pub async fn run_once(service: &Service) -> Result<()> {
+    let (rows, unapplied) = {
+        let mut reader = service.db.read().await?;
+        (rollouts::with_traffic(&mut reader).await?, traffic::newest_unapplied(&mut reader).await?)
+    };
+    for row in rows {
+        let Some(generation) = row.rollout.awaited_generation() else { continue };
+        let applied = service.hub.applied(row.endpoint(), generation);
+        if let Some(event) = observed(&row.rollout, generation, applied) {
+            service.tell(&row.name, &event, &Cause::deployer()).await?;
+        }
+    }
+    for (endpoint, generation) in unapplied {
+        if let Applied::Applied { at } = service.hub.applied(&endpoint, generation) {
+            let mut tx = service.db.begin().await?;
+            traffic::mark_applied(&mut tx, &endpoint, generation, at).await?;
+            tx.commit().await?;
+        }
+    }
+    Ok(())
+}
+
+/// What a rollout has not heard yet. A rollback goes by the proxies that are connected; what moves forward
+/// waits for the ones that were lost, too.
+fn observed(rollout: &Rollout, generation: i64, applied: Applied) -> Option<RolloutEvent> {
+    let going_back = matches!(rollout.phase, Phase::RollingBack(_));
+    match applied {
+        Applied::Applied { .. } if !rollout.is_applied() => {
+            Some(RolloutEvent::TrafficApplied { generation, except: Vec::new() })
+        }
+        Applied::AppliedExcept(except) if going_back => Some(RolloutEvent::TrafficApplied { generation, except }),
+        Applied::AppliedExcept(_) | Applied::Waiting(_) | Applied::Unapplied if rollout.is_applied() => {
+            Some(RolloutEvent::TrafficUnapplied)
+        }
+        Applied::Applied { .. } | Applied::AppliedExcept(_) | Applied::Waiting(_) | Applied::Unapplied => None,
+    }
+}

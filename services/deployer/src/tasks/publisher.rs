@@ -1,0 +1,80 @@
+//! Gives proxies what is stored: after a change, the endpoints that changed are read again, and a snapshot of
+//! all goes out under the version that the change was stored with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use slipway_platform::names::EndpointName;
+use slipway_platform::{Error, Result};
+use tokio::sync::Mutex;
+
+use crate::service::Service;
+use crate::store::endpoints::EndpointRow;
+use crate::store::{endpoints, revisions, signals};
+use crate::xds::{ClusterEndpoint, EndpointRoutes, Snapshot, Split};
+
+/// A share of 100 is this many of the total weight of 10,000.
+const WEIGHT_PER_PERCENT: u32 = 100;
+
+/// What proxies were told last.
+#[derive(Debug, Default)]
+pub struct Publisher {
+    told: Mutex<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    version: i64,
+    endpoints: BTreeMap<EndpointName, EndpointRoutes>,
+}
+
+impl Publisher {
+    /// Publishes what has changed since the last time; nothing, if nothing has.
+    pub async fn run_once(&self, service: &Arc<Service>) -> Result<()> {
+        let mut told = self.told.lock().await;
+        let mut reader = service.db.read().await?;
+        // Read before the rows: what is stored after it is seen by the next run.
+        let version = signals::read(&mut reader).await?.routes;
+        if version == told.version {
+            return Ok(());
+        }
+        for row in endpoints::routes_changed(&mut reader, told.version).await? {
+            let addresses = revisions::addresses(&mut reader, &row.name).await?;
+            told.endpoints.insert(row.name.clone(), routes(&row, addresses)?);
+        }
+        told.version = version;
+        let version = u64::try_from(version).map_err(|error| Error::internal("snapshot version", error))?;
+        service.hub.publish(Snapshot { version, endpoints: told.endpoints.values().cloned().collect() });
+        Ok(())
+    }
+}
+
+type Addresses = Vec<(slipway_platform::names::RevisionName, Vec<std::net::SocketAddr>)>;
+
+fn routes(row: &EndpointRow, addresses: Addresses) -> Result<EndpointRoutes> {
+    let named = |number: u32| {
+        slipway_platform::names::RevisionName::new(&row.name, number)
+            .map_err(|error| Error::internal("name a revision", error))
+    };
+    let mut splits = Vec::new();
+    for target in row.serving.traffic.targets() {
+        let weight = u32::from(target.percent) * WEIGHT_PER_PERCENT;
+        splits.push(Split { revision: named(target.revision.0)?, weight });
+    }
+    let mut clusters: Vec<ClusterEndpoint> =
+        addresses.into_iter().map(|(revision, addresses)| ClusterEndpoint { revision, addresses }).collect();
+    // What carries traffic has a cluster even while nobody knows where it listens, so that routes stay valid.
+    for split in &splits {
+        if !clusters.iter().any(|cluster| cluster.revision == split.revision) {
+            clusters.push(ClusterEndpoint { revision: split.revision.clone(), addresses: Vec::new() });
+        }
+    }
+    Ok(EndpointRoutes {
+        endpoint: row.name.clone(),
+        generation: row.serving.generation,
+        hosts: row.settings.hosts.clone(),
+        sticky_header: row.settings.sticky_header.clone(),
+        splits,
+        clusters,
+    })
+}

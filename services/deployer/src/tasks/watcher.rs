@@ -1,0 +1,229 @@
+//! Holds a verdict stream to the failure-detector for each rollout that has traffic, and for what each endpoint
+//! serves steadily; and acts on what it says.
+//!
+//! A stream is for one traffic generation: what it says is said of that generation. Without a stream nothing
+//! is measured, and the rollout hears UNMEASURABLE until it is open again. A verdict is stored when it
+//! changes; what is said each second is kept in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use slipway_platform::Result;
+use slipway_platform::clock::Timestamp;
+use slipway_platform::names::{EndpointName, RevisionName};
+use slipway_platform::tasks::Nudge;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::resources::VerdictSummary;
+use crate::domain::rollout::{Kind, Verdict};
+use crate::domain::traffic::Revision;
+use crate::peers::{Report, Subject};
+use crate::service::{Finding, Service};
+use crate::store::{endpoints, rollouts};
+
+/// How often what is to be watched is looked at when nothing announces a change.
+const PERIOD: Duration = Duration::from_secs(5);
+/// The first pause before a stream is opened again; it doubles.
+const REOPEN_MIN: Duration = Duration::from_millis(50);
+/// The longest pause.
+const REOPEN_MAX: Duration = Duration::from_secs(2);
+/// A stream says something each second; one that is silent for longer is not there any more.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Watches until the shutdown.
+pub async fn run(service: Arc<Service>, nudge: Nudge, shutdown: CancellationToken) {
+    let mut watches: BTreeMap<String, (Subject, CancellationToken)> = BTreeMap::new();
+    let mut streams = FuturesUnordered::new();
+    loop {
+        match wanted(&service).await {
+            Ok(wanted) => {
+                for (subject, token) in reconcile(&mut watches, wanted) {
+                    streams.push(watch(service.clone(), subject, token));
+                }
+                service.live.keep_only(|subject| watches.contains_key(subject));
+            }
+            Err(error) => tracing::warn!(%error, "what is to be watched is not known; going on as before"),
+        }
+        let looked_at = tokio::time::sleep(PERIOD);
+        tokio::pin!(looked_at);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = nudge.nudged() => break,
+                () = &mut looked_at => break,
+                // A stream only ends when it is not wanted any more.
+                Some(()) = streams.next(), if !streams.is_empty() => {}
+            }
+        }
+    }
+}
+
+/// Ends what is not wanted any more, and gives what is to be opened.
+fn reconcile(
+    watches: &mut BTreeMap<String, (Subject, CancellationToken)>,
+    wanted: BTreeMap<String, Subject>,
+) -> Vec<(Subject, CancellationToken)> {
+    watches.retain(|key, (subject, token)| {
+        let keep = wanted.get(key) == Some(subject);
+        if !keep {
+            token.cancel();
+        }
+        keep
+    });
+    let mut opened = Vec::new();
+    for (key, subject) in wanted {
+        if watches.contains_key(&key) {
+            continue;
+        }
+        let token = CancellationToken::new();
+        watches.insert(key, (subject.clone(), token.clone()));
+        opened.push((subject, token));
+    }
+    opened
+}
+
+/// What is to be watched, by the name of the rollout or of the endpoint.
+async fn wanted(service: &Service) -> Result<BTreeMap<String, Subject>> {
+    let mut reader = service.db.read().await?;
+    let mut wanted = BTreeMap::new();
+    let mut judged: BTreeMap<EndpointName, Revision> = BTreeMap::new();
+    for row in rollouts::with_traffic(&mut reader).await? {
+        if row.rollout.kind == Kind::Rollback {
+            continue;
+        }
+        let Some(generation) = row.rollout.phase.stage().and_then(|stage| stage.generation()) else { continue };
+        let endpoint = endpoints::get(&mut reader, row.endpoint()).await?;
+        let (candidate, stable) = (row.rollout.candidate, row.rollout.stable);
+        judged.insert(row.endpoint().clone(), candidate);
+        let carries = |revision: Revision| endpoint.serving.traffic.carries(revision);
+        let subject = Subject {
+            endpoint: row.endpoint().clone(),
+            rollout: Some(row.name.clone()),
+            candidate: named(row.endpoint(), candidate)?,
+            stable: stable.map(|stable| named(row.endpoint(), stable)).transpose()?,
+            generation,
+            concurrent: carries(candidate) && stable.is_some_and(carries),
+            judgement: endpoint.settings.judgement.clone(),
+        };
+        wanted.insert(row.name.to_string(), subject);
+    }
+    for row in endpoints::serving(&mut reader).await? {
+        let steady = row.serving.stable.filter(|stable| row.serving.traffic.carries(*stable));
+        let serves = steady.or_else(|| row.serving.traffic.largest());
+        let Some(revision) = serves.filter(|serves| judged.get(&row.name) != Some(serves)) else { continue };
+        let subject = Subject {
+            endpoint: row.name.clone(),
+            rollout: None,
+            candidate: named(&row.name, revision)?,
+            stable: None,
+            generation: row.serving.generation,
+            concurrent: false,
+            judgement: row.settings.judgement,
+        };
+        wanted.insert(row.name.to_string(), subject);
+    }
+    Ok(wanted)
+}
+
+fn named(endpoint: &EndpointName, revision: Revision) -> Result<RevisionName> {
+    RevisionName::new(endpoint, revision.0)
+        .map_err(|error| slipway_platform::Error::internal("name a revision", error))
+}
+
+/// Holds one stream until it is not wanted any more, opening it again as often as it ends.
+async fn watch(service: Arc<Service>, subject: Subject, token: CancellationToken) {
+    let mut told: Option<Verdict> = None;
+    let mut pause = REOPEN_MIN;
+    loop {
+        let listening = listen(&service, &subject, &mut told);
+        let heard = tokio::select! {
+            () = token.cancelled() => return,
+            heard = listening => heard,
+        };
+        pause = if heard { REOPEN_MIN } else { (pause * 2).min(REOPEN_MAX) };
+        let silence = unmeasurable(service.clock.now());
+        let pausing = async {
+            hear(&service, &subject, &silence, &mut told).await;
+            tokio::time::sleep(pause).await;
+        };
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = pausing => {}
+        }
+    }
+}
+
+/// Listens until the stream ends; whether it said anything.
+async fn listen(service: &Service, subject: &Subject, told: &mut Option<Verdict>) -> bool {
+    let mut stream = match tokio::time::timeout(SILENCE_MAX, service.peers.watch(subject)).await {
+        Ok(Ok(stream)) => Box::pin(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(endpoint = %subject.endpoint, %error, "verdict stream not opened");
+            return false;
+        }
+        Err(_) => return false,
+    };
+    let mut heard = false;
+    while let Ok(Some(Ok(report))) = tokio::time::timeout(SILENCE_MAX, stream.next()).await {
+        heard = true;
+        hear(service, subject, &report, told).await;
+    }
+    heard
+}
+
+/// Acts on a report: a finding at once, another verdict when it has changed. What could not be stored is
+/// told again by the next report.
+async fn hear(service: &Service, subject: &Subject, report: &Report, told: &mut Option<Verdict>) {
+    let verdict = report.summary.verdict;
+    let key = subject.rollout.as_ref().map_or_else(|| subject.endpoint.to_string(), ToString::to_string);
+    service.live.put(&key, report.summary.clone());
+    if *told == Some(verdict) {
+        return;
+    }
+    let outcome = match (verdict, &subject.rollout) {
+        (Verdict::Degraded, _) => service.incident(&finding(subject, report)).await,
+        (Verdict::Healthy | Verdict::Insufficient | Verdict::Unmeasurable, Some(rollout)) => {
+            service.verdict_changed(rollout, subject, &report.summary).await
+        }
+        (Verdict::Healthy | Verdict::Insufficient | Verdict::Unmeasurable, None) => Ok(()),
+    };
+    match outcome {
+        Ok(()) => *told = Some(verdict),
+        Err(error) => tracing::warn!(subject = key, %error, "verdict not acted on; the next report tries again"),
+    }
+}
+
+fn finding(subject: &Subject, report: &Report) -> Finding {
+    Finding {
+        revision: subject.candidate.clone(),
+        rollout: subject.rollout.clone(),
+        // Without an id the decision cannot be told from another; the subject and generation are one.
+        decision: if report.decision.is_empty() {
+            format!("{}@{}", subject.candidate, subject.generation)
+        } else {
+            report.decision.clone()
+        },
+        text: report.summary.text.clone(),
+        alert: report.alert.clone(),
+        event_id: String::new(),
+    }
+}
+
+fn unmeasurable(now: Timestamp) -> Report {
+    Report {
+        summary: VerdictSummary {
+            verdict: Verdict::Unmeasurable,
+            text: "there is no verdict stream to the failure-detector".to_owned(),
+            candidate: (0, 0),
+            stable: (0, 0),
+            needed: 0,
+            time: now,
+        },
+        code: "NO_STREAM".to_owned(),
+        decision: String::new(),
+        alert: String::new(),
+    }
+}

@@ -1,0 +1,201 @@
+//! Where the deployer publishes its snapshots and reads what the proxies accepted.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use slipway_platform::clock::{SharedClock, Timestamp};
+use slipway_platform::names::EndpointName;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::config::XdsConfig;
+use super::proxies::{Applied, Proxies, ProxyStatus};
+use super::resources::{Built, Kind};
+use super::session::Heard;
+use super::snapshot::Snapshot;
+
+/// The present snapshot, and what each proxy has accepted of it. One per deployer.
+pub struct XdsHub {
+    config: XdsConfig,
+    clock: SharedClock,
+    /// Held while a snapshot is built, so that they are built one after the other.
+    newest: Mutex<Option<Arc<Built>>>,
+    snapshots: watch::Sender<Option<Arc<Built>>>,
+    proxies: Mutex<Proxies>,
+    changes: watch::Sender<u64>,
+    streams: AtomicUsize,
+    stream_ids: AtomicU64,
+    closed: CancellationToken,
+}
+
+impl XdsHub {
+    /// A hub without a snapshot: proxies may connect, and are sent nothing.
+    pub fn new(config: XdsConfig, clock: SharedClock) -> Arc<XdsHub> {
+        let lease = config.proxy_lease();
+        Arc::new(XdsHub {
+            config,
+            clock,
+            newest: Mutex::new(None),
+            snapshots: watch::Sender::new(None),
+            proxies: Mutex::new(Proxies::new(lease)),
+            changes: watch::Sender::new(0),
+            streams: AtomicUsize::new(0),
+            stream_ids: AtomicU64::new(0),
+            closed: CancellationToken::new(),
+        })
+    }
+
+    /// Sends a snapshot to every proxy. One that is not newer than the present one is ignored: false.
+    pub fn publish(&self, snapshot: Snapshot) -> bool {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest
+            .as_ref()
+            .is_some_and(|newest| newest.version >= snapshot.version)
+        {
+            return false;
+        }
+        let built = Arc::new(Built::new(&snapshot, &self.config, newest.as_deref()));
+        *newest = Some(built.clone());
+        self.snapshots.send_replace(Some(built));
+        true
+    }
+
+    /// Every proxy that is connected, or was within the lease, by node id.
+    pub fn proxies(&self) -> Vec<ProxyStatus> {
+        self.lock().status(self.clock.now())
+    }
+
+    /// Whether the proxies have accepted this generation of the endpoint's routes, or a newer one.
+    pub fn applied(&self, endpoint: &EndpointName, generation: i64) -> Applied {
+        self.lock().applied(endpoint, generation, self.clock.now())
+    }
+
+    /// Rises whenever a proxy comes, goes, accepts or refuses. The end of a lease does not: it is seen by
+    /// asking again.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Ends every stream, and refuses new ones. Proxies go on with what they have.
+    pub fn close(&self) {
+        self.closed.cancel();
+    }
+
+    pub(super) fn snapshots(&self) -> watch::Receiver<Option<Arc<Built>>> {
+        self.snapshots.subscribe()
+    }
+
+    /// Takes one of the streams there may be; `None` if there are too many, or the hub is closed.
+    pub(super) fn open(self: &Arc<Self>) -> Option<Stream> {
+        let max = self.config.streams_max;
+        let taken = self
+            .streams
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < max).then_some(n + 1)
+            });
+        taken.ok()?;
+        let stream = Stream {
+            hub: self.clone(),
+            id: self.stream_ids.fetch_add(1, Ordering::Relaxed),
+            end: self.closed.child_token(),
+            node_id: None,
+        };
+        (!self.closed.is_cancelled()).then_some(stream)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Proxies> {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+}
+
+/// One stream's hold on the hub. The proxy is disconnected when it is dropped, however the stream ends.
+pub(super) struct Stream {
+    hub: Arc<XdsHub>,
+    id: u64,
+    end: CancellationToken,
+    node_id: Option<String>,
+}
+
+impl Stream {
+    /// Cancelled when the hub closes, or when the proxy opens another stream.
+    pub(super) fn end(&self) -> &CancellationToken {
+        &self.end
+    }
+
+    pub(super) fn node_id(&self) -> Option<&str> {
+        self.node_id.as_deref()
+    }
+
+    /// The stream's first request named its node.
+    pub(super) fn identify(&mut self, node_id: &str) {
+        self.node_id = Some(node_id.to_owned());
+        let connected = {
+            let mut proxies = self.hub.lock();
+            proxies.connect(node_id, self.id, self.end.clone(), self.hub.clock.now());
+            proxies.connected()
+        };
+        tracing::info!(node_id, connected, "proxy connected");
+        self.hub.change();
+    }
+
+    /// Notes what a request said; `synced` is the snapshot that the proxy has all of, if it has.
+    pub(super) fn heard(&self, kind: Option<Kind>, heard: Heard, synced: Option<u64>) {
+        let Some(node_id) = &self.node_id else { return };
+        let now = self.hub.clock.now();
+        let mut proxies = self.hub.lock();
+        proxies.seen(node_id, self.id, now);
+        if let Some(version) = synced {
+            proxies.synced(node_id, self.id, version, now);
+        }
+        let changed = match (heard, kind) {
+            (Heard::Accepted(routes), Some(kind)) => {
+                proxies.accepted(node_id, self.id, kind, routes, now);
+                true
+            }
+            (
+                Heard::Refused {
+                    kind,
+                    version,
+                    message,
+                },
+                _,
+            ) => {
+                let what = kind.label();
+                tracing::warn!(node_id, what, version, message, "proxy refused");
+                let why = format!("version {version}: {}", shorten(&message));
+                proxies.refused(node_id, self.id, kind, why, now);
+                true
+            }
+            (Heard::Subscribed | Heard::Nothing | Heard::Accepted(_), _) => false,
+        };
+        drop(proxies);
+        if changed {
+            self.hub.change();
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.hub.streams.fetch_sub(1, Ordering::AcqRel);
+        if let Some(node_id) = &self.node_id {
+            let now: Timestamp = self.hub.clock.now();
+            self.hub.lock().disconnect(node_id, self.id, now);
+            tracing::info!(node_id, "proxy disconnected");
+            self.hub.change();
+        }
+    }
+}
+
+/// What a proxy says about a refusal repeats the configuration, which may be long.
+fn shorten(message: &str) -> String {
+    const SHOWN_MAX: usize = 1_000;
+    match message.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
+}
