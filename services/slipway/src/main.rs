@@ -1,0 +1,7 @@
+//! The `slipway` program; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    slipway::main()
+}

@@ -1,0 +1,178 @@
+//! A control plane that runs in this process.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_platform::clock::SystemClock;
+use slipway_platform::events::log::DEFAULT_RETENTION;
+use slipway_platform::events::{EmbeddedLog, EventBus};
+use slipway_platform::grpc::channel;
+use slipway_platform::tasks::{Nudge, State, Tasks};
+use tokio_util::sync::CancellationToken;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::settings::Bound;
+use super::{Addresses, announce, services};
+use crate::failure::Failure;
+
+/// Services that are not ready after this time are not going to be.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const READY_PAUSE: Duration = Duration::from_millis(5);
+/// What one service may take to stop: its calls, its tasks, its database.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+const COLLECT_PERIOD: Duration = Duration::from_secs(3600);
+
+/// A control plane that runs. Dropping it leaves it running; [`Running::stop`] ends it.
+pub struct Running {
+    addresses: Addresses,
+    data_dir: PathBuf,
+    /// In the order in which they stop.
+    services: Vec<Service>,
+    log: Tasks,
+}
+
+/// One service, with its own moment of stopping.
+pub(super) struct Service {
+    pub(super) name: &'static str,
+    token: CancellationToken,
+    tasks: Tasks,
+}
+
+impl Service {
+    /// Runs what `run` makes of the service's shutdown token.
+    pub(super) fn start<F>(name: &'static str, run: impl FnOnce(CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = slipway_platform::Result<()>> + Send + 'static,
+    {
+        let token = CancellationToken::new();
+        let tasks = Tasks::new(token.clone());
+        tasks.spawn(name, run(token.clone()));
+        Self { name, token, tasks }
+    }
+
+    async fn lost(&self) -> String {
+        let mut states = self.tasks.readiness().subscribe();
+        match states
+            .wait_for(|state| matches!(state, State::Failed(_)))
+            .await
+            .as_deref()
+        {
+            Ok(State::Failed(reason)) => reason.clone(),
+            _ => format!("{} was lost", self.name),
+        }
+    }
+
+    async fn stop(&self) {
+        self.token.cancel();
+        self.tasks.join(STOP_TIMEOUT).await;
+    }
+}
+
+pub(super) async fn start(bound: Bound) -> Result<Running, Failure> {
+    let clock = SystemClock::shared();
+    let log = EmbeddedLog::open(
+        &bound.data_dir.join("events.db"),
+        clock.clone(),
+        DEFAULT_RETENTION,
+    )
+    .await?;
+    let (addresses, data_dir) = (bound.addresses.clone(), bound.data_dir.clone());
+    let running = Running {
+        services: services::start(bound, Arc::new(log.clone()) as Arc<dyn EventBus>, clock),
+        addresses,
+        data_dir,
+        log: collect(log),
+    };
+    let ready = tokio::select! {
+        ready = running.ready() => ready,
+        reason = running.lost() => Err(Failure::Other(anyhow::anyhow!(reason))),
+    };
+    let announced = ready.and_then(|()| announce::write(&running.addresses, &running.data_dir));
+    match announced {
+        Ok(()) => Ok(running),
+        Err(failure) => {
+            running.end().await;
+            Err(failure)
+        }
+    }
+}
+
+/// Removes old events from the log now and then.
+fn collect(log: EmbeddedLog) -> Tasks {
+    let tasks = Tasks::new(CancellationToken::new());
+    tasks.every("collect-events", COLLECT_PERIOD, Nudge::new(), move || {
+        let log = log.clone();
+        async move { log.collect().await.map(|_| ()) }
+    });
+    tasks
+}
+
+impl Running {
+    /// Where everything listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Where everything is kept.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Waits until a service is lost, and says which and why.
+    pub async fn lost(&self) -> String {
+        let all = self.services.iter().map(|service| Box::pin(service.lost()));
+        futures::future::select_all(all).await.0
+    }
+
+    /// Stops everything in order; calls and requests that were begun are finished up to a deadline.
+    pub async fn stop(self) {
+        announce::remove(&self.data_dir);
+        self.end().await;
+    }
+
+    async fn end(&self) {
+        for service in &self.services {
+            tracing::debug!(service = service.name, "stopping");
+            service.stop().await;
+        }
+        self.log.join(STOP_TIMEOUT).await;
+    }
+
+    /// Waits until every service answers that it serves.
+    async fn ready(&self) -> Result<(), Failure> {
+        let Addresses {
+            registry,
+            evaluator,
+            failure_detector,
+            ..
+        } = &self.addresses;
+        let services = [
+            ("registry", registry),
+            ("evaluator", evaluator),
+            ("failure-detector", failure_detector),
+        ];
+        let all = services.map(|(name, address)| serving(name, address));
+        match tokio::time::timeout(READY_TIMEOUT, futures::future::try_join_all(all)).await {
+            Ok(all) => all.map(|_| ()),
+            Err(_) => Err(Failure::Other(anyhow::anyhow!(
+                "the services were not ready within {} s; the log says why",
+                READY_TIMEOUT.as_secs()
+            ))),
+        }
+    }
+}
+
+async fn serving(name: &'static str, address: &str) -> Result<(), Failure> {
+    let mut health = HealthClient::new(channel(address)?);
+    loop {
+        let answer = health.check(HealthCheckRequest::default()).await;
+        if answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving) {
+            tracing::debug!(service = name, "ready");
+            return Ok(());
+        }
+        tokio::time::sleep(READY_PAUSE).await;
+    }
+}
