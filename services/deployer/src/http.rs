@@ -66,7 +66,7 @@ fn write(status: &Status) -> Value {
         "rollout": status.rollout.as_ref().map(rollout),
         "last_known_good": good.map(|(name, _)| name.id()),
         "last_known_good_warm": good.is_some_and(|(_, warm)| *warm),
-        "applied": applied(&status.applied),
+        "applied": applied(&status.applied, status.traffic.generation),
         "verdict": status.verdict.as_ref().map(verdict),
         "blocks": status.blocks.iter().map(|block| json!({
             "version": block.version.to_string(),
@@ -128,7 +128,7 @@ fn rollout(row: &crate::store::rollouts::RolloutRow) -> Value {
     json!({
         "name": row.name.to_string(),
         "phase": row.rollout.phase.name(),
-        "step": row.rollout.step_index() + 1,
+        "step": row.rollout.step_index(),
         "steps": row.rollout.plan.strategy.steps.len(),
         "strategy": row.rollout.plan.strategy.name,
         "why": why.as_ref().map(|(code, _)| code),
@@ -139,13 +139,14 @@ fn rollout(row: &crate::store::rollouts::RolloutRow) -> Value {
     })
 }
 
-fn applied(applied: &Applied) -> Value {
-    match applied {
-        Applied::Unapplied => json!({"state": "unapplied", "proxies": []}),
-        Applied::Waiting(proxies) => json!({"state": "waiting", "proxies": proxies}),
-        Applied::Applied { at } => json!({"state": "applied", "proxies": [], "at": at.to_string()}),
-        Applied::AppliedExcept(proxies) => json!({"state": "applied_except", "proxies": proxies}),
-    }
+fn applied(applied: &Applied, generation: i64) -> Value {
+    let (state, proxies, at) = match applied {
+        Applied::Unapplied => ("unapplied", &[][..], None),
+        Applied::Waiting(proxies) => ("waiting", proxies.as_slice(), None),
+        Applied::Applied { at } => ("applied", &[][..], Some(at.to_string())),
+        Applied::AppliedExcept(proxies) => ("applied_except", proxies.as_slice(), None),
+    };
+    json!({"state": state, "generation": generation, "proxies": proxies, "at": at})
 }
 
 fn verdict(summary: &VerdictSummary) -> Value {

@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 pub const PAGE_SIZE_DEFAULT: usize = 50;
 /// The most that one page holds; a request for more gets this many.
 pub const PAGE_SIZE_MAX: usize = 1000;
+/// The most bytes of items that [`Page::cut_to_fit`] leaves on a page: half of what a client takes in one
+/// message.
+pub const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 const TOKEN_LENGTH_MAX: usize = 2048;
 const BINDING_LENGTH: usize = 8;
@@ -82,6 +85,27 @@ impl Page {
             .map(|last| self.token(&position(last)))
             .unwrap_or_default();
         (rows, token)
+    }
+
+    /// [`Page::cut`] for items that may be large: the page also ends before [`PAGE_BYTES_MAX`], though not
+    /// before its first item. `bytes` is what an item takes in the answer.
+    pub fn cut_to_fit<T>(
+        &self,
+        rows: Vec<T>,
+        bytes: impl Fn(&T) -> usize,
+        position: impl Fn(&T) -> String,
+    ) -> (Vec<T>, String) {
+        let mut sum = 0;
+        let fitting = rows.iter().take_while(|row| {
+            sum += bytes(row);
+            sum <= PAGE_BYTES_MAX
+        });
+        let size = fitting.count().clamp(1, self.size);
+        let page = Self {
+            size,
+            ..self.clone()
+        };
+        page.cut(rows, position)
     }
 }
 
@@ -152,6 +176,23 @@ mod tests {
             token = next;
         }
         assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn a_page_of_large_items_ends_early_and_is_continued() {
+        let page = |token: &str| Page::parse(3, token, QUERY).unwrap();
+        let cut = |rows: &[usize], token: &str| {
+            page(token).cut_to_fit(rows.to_vec(), |bytes| *bytes, usize::to_string)
+        };
+        assert_eq!(cut(&[1, 2, 3], ""), (vec![1, 2, 3], String::new()));
+        assert_eq!(cut(&[1, 2, 3, 4], "").0, [1, 2, 3]);
+        let (items, token) = cut(&[PAGE_BYTES_MAX - 1, 1, 1, 1], "");
+        assert_eq!(items, [PAGE_BYTES_MAX - 1, 1]);
+        assert_eq!(page(&token).after(), Some("1"));
+        let (items, token) = cut(&[PAGE_BYTES_MAX * 2, 1], "");
+        assert_eq!(items, [PAGE_BYTES_MAX * 2], "at least one");
+        assert!(!token.is_empty());
+        assert_eq!(cut(&[], ""), (vec![], String::new()));
     }
 
     #[test]

@@ -238,7 +238,8 @@ fn describe(error: &Error) -> String {
     crate::error::chain(error)
 }
 
-fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
+/// What a panic said.
+pub(crate) fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
     match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(other) => other

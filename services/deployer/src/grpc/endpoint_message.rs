@@ -1,5 +1,6 @@
 //! Endpoints as messages.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use slipway_platform::clock::duration_to_proto;
@@ -17,13 +18,18 @@ use crate::domain::strategy::{Strategy, WAIT_MAX};
 use crate::store::endpoints::EndpointRow;
 
 const ROLLBACK_WINDOW_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// The alias that follows the newest version.
+const LATEST: &str = "latest";
 const CHAMPION_DEFAULT: &str = "champion";
 const HOSTS_MAX: usize = 32;
 const HOST_BYTES_MAX: usize = 253;
 const HEADER_BYTES_MAX: usize = 64;
 /// What the data plane itself gives a meaning to.
 const RESERVED_HEADERS: [&str; 5] = ["cookie", "host", "x-slipway-revision", "x-request-id", "content-length"];
-const GRPC_CODES: std::ops::RangeInclusive<i32> = 0..=16;
+const GRPC_FAILURES: RangeInclusive<i32> = 1..=16;
+const GRPC_CODES_MAX: usize = 17;
+/// The longest window that the failure-detector judges by.
+const WINDOW_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads what people set of an endpoint.
 pub fn read(message: &proto::Endpoint, violations: &mut Violations) -> Option<EndpointSettings> {
@@ -109,42 +115,54 @@ fn champion(alias: &str, violations: &mut Violations) -> Option<String> {
         "-" => None,
         alias => {
             violations.require(alias.parse::<Id>().is_ok(), "endpoint.champion_alias", "must be an id, or -");
+            let movable = alias != LATEST;
+            violations.require(movable, "endpoint.champion_alias", "latest is moved by the registry alone");
             Some(alias.to_owned())
         }
     }
 }
 
+/// A number that is 0 takes its default; every other one must be in the range that the failure-detector takes.
 fn judgement(message: Option<&proto::JudgementPolicy>, violations: &mut Violations) -> JudgementPolicy {
-    let Some(message) = message else { return JudgementPolicy::default() };
-    let mut within = |key: &str, value: f64, most: f64| {
+    let default = JudgementPolicy::default();
+    let Some(message) = message else { return default };
+    let mut number = |key: &str, value: f64, default: f64, range: RangeInclusive<f64>| {
+        if value == 0.0 {
+            return default;
+        }
         // A comparison with NaN does not hold.
-        let fits = (0.0..=most).contains(&value);
-        violations.require(fits, format!("endpoint.judgement.{key}"), format!("must be between 0 and {most}"));
+        let reason = format!("must be 0, or from {} to {}", range.start(), range.end());
+        violations.require(range.contains(&value), format!("endpoint.judgement.{key}"), reason);
+        value
     };
-    within("alpha", message.alpha, 0.5);
-    within("margin", message.margin, 1.0);
-    within("delta", message.delta, 1.0);
-    within("max_failure_rate", message.max_failure_rate, 1.0);
-    within("average_run_length", message.average_run_length, 1e15);
-    let codes = message.grpc_failure_codes.iter().all(|code| GRPC_CODES.contains(code));
+    let alpha = number("alpha", message.alpha, default.alpha, 1e-9..=0.5);
+    let margin = number("margin", message.margin, default.margin, 1e-9..=0.999);
+    let delta = number("delta", message.delta, default.delta, 1e-9..=0.999);
+    let max_failure_rate = number("max_failure_rate", message.max_failure_rate, default.max_failure_rate, 1e-9..=1.0);
+    let average_run_length =
+        number("average_run_length", message.average_run_length, default.average_run_length, 100.0..=1e15);
+    let given = &message.grpc_failure_codes;
     violations.require(
-        codes && message.grpc_failure_codes.len() <= 17,
+        given.len() <= GRPC_CODES_MAX && given.iter().all(|code| GRPC_FAILURES.contains(code)),
         "endpoint.judgement.grpc_failure_codes",
-        "must be gRPC status codes, 0 to 16",
+        "must be gRPC status codes of failures, 1 to 16",
     );
-    let mut wait = |key: &str, value| {
-        let field = format!("endpoint.judgement.{key}");
-        fields::duration(&field, value, Duration::ZERO, Duration::from_secs(24 * 3600), violations)
+    let mut wait = |key: &str, value, default| {
+        fields::duration_or(&format!("endpoint.judgement.{key}"), value, default, WINDOW_MAX, violations)
     };
     JudgementPolicy {
-        alpha: message.alpha,
-        margin: message.margin,
-        delta: message.delta,
-        max_failure_rate: message.max_failure_rate,
-        stopped_answering_after: wait("stopped_answering_after", message.stopped_answering_after.as_ref()),
-        stale_after: wait("stale_after", message.stale_after.as_ref()),
-        grpc_failure_codes: message.grpc_failure_codes.clone(),
-        average_run_length: message.average_run_length,
+        alpha,
+        margin,
+        delta,
+        max_failure_rate,
+        stopped_answering_after: wait(
+            "stopped_answering_after",
+            message.stopped_answering_after.as_ref(),
+            default.stopped_answering_after,
+        ),
+        stale_after: wait("stale_after", message.stale_after.as_ref(), default.stale_after),
+        grpc_failure_codes: if given.is_empty() { default.grpc_failure_codes } else { given.clone() },
+        average_run_length,
     }
 }
 
@@ -193,7 +211,7 @@ pub fn write(row: &EndpointRow) -> proto::Endpoint {
 }
 
 fn write_judgement(policy: &JudgementPolicy) -> proto::JudgementPolicy {
-    let wait = |wait: Duration| (!wait.is_zero()).then(|| duration_to_proto(wait));
+    let wait = |wait: Duration| Some(duration_to_proto(wait));
     proto::JudgementPolicy {
         alpha: policy.alpha,
         margin: policy.margin,
@@ -249,8 +267,28 @@ mod tests {
         assert!(violations.is_empty());
         assert_eq!(settings.strategy, Strategy::canary());
         assert_eq!(settings.champion_alias.as_deref(), Some("champion"));
+        assert_eq!(settings.judgement, JudgementPolicy::default());
         assert_eq!(settings.deadlines, Deadlines::default());
         assert_eq!(settings.second_rollout, SecondRollout::SupersedeBeforeShifting);
+    }
+
+    #[test]
+    fn what_the_failure_detector_would_refuse_is_refused_here() {
+        let policies = [
+            proto::JudgementPolicy { alpha: 1e-10, ..Default::default() },
+            proto::JudgementPolicy { margin: 1.0, ..Default::default() },
+            proto::JudgementPolicy { delta: -0.1, ..Default::default() },
+            proto::JudgementPolicy { average_run_length: 5.0, ..Default::default() },
+            proto::JudgementPolicy { grpc_failure_codes: vec![0], ..Default::default() },
+        ];
+        for policy in policies {
+            let message = proto::Endpoint { judgement: Some(policy), ..endpoint() };
+            let found = problems(&message);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with("endpoint.judgement."), "{found:?}");
+        }
+        let taken = proto::Endpoint { champion_alias: "latest".into(), ..endpoint() };
+        assert_eq!(problems(&taken), ["endpoint.champion_alias"]);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use prost::Message;
+use prost::{Message, Name};
 use slipway_platform::clock::{Timestamp, duration_from_proto};
 use slipway_platform::error::{Result, Violations};
 use slipway_platform::names::NameError;
 use slipway_platform::paging::Page;
+use slipway_platform::requests;
 use slipway_proto::common::v1 as common;
 
 use crate::domain::resources::Actor;
@@ -104,7 +105,7 @@ pub fn person(reason: &str) -> Cause {
 }
 
 /// What makes a retry the same request. `request` must have its id taken out.
-pub fn retry<M: Message>(
+pub fn retry<M: Message + Name>(
     method: &'static str,
     request_id: &str,
     request: &M,
@@ -112,5 +113,9 @@ pub fn retry<M: Message>(
 ) -> Retry {
     let fits = request_id.len() <= REQUEST_ID_MAX;
     violations.require(fits, "request_id", format!("must have at most {REQUEST_ID_MAX} bytes"));
-    Retry { method, request_id: request_id.to_owned(), fingerprint: request.encode_to_vec() }
+    let fingerprint = requests::fingerprint(request).unwrap_or_else(|error| {
+        violations.push("", format!("the request cannot be written as JSON: {error}"));
+        Vec::new()
+    });
+    Retry { method, request_id: request_id.to_owned(), fingerprint }
 }

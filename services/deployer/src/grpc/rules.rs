@@ -48,6 +48,10 @@ pub async fn explain(service: &Service, request: ExplainRuleRequest) -> Result<E
     let rule: Option<RuleName> = fields::optional_name("rule", &request.rule, &mut violations);
     let event = match request.event {
         Some(Event::EventId(id)) if !id.is_empty() => Some(ExplainEvent::Handled(id)),
+        Some(Event::Hypothetical(event)) if event.event_type.is_empty() => {
+            violations.push("hypothetical.event_type", "must be given");
+            None
+        }
         Some(Event::Hypothetical(event)) => Some(ExplainEvent::Hypothetical(Asked {
             verdict: verdict("hypothetical.verdict", event.verdict, &mut violations),
             version: fields::optional_name("hypothetical.version", &event.version, &mut violations),

@@ -51,11 +51,13 @@ fn read_external(field: &str, message: &proto::ExternalRun, violations: &mut Vio
     violations.require(fits, format!("{field}.addresses"), format!("1 to {ADDRESSES_MAX}, and there are {count}"));
     for (index, address) in message.addresses.iter().enumerate() {
         let parsed: Option<SocketAddr> = address.replace("{version}", "1").parse().ok();
-        let literal = parsed.is_some_and(|address| address.port() > 0);
+        let reachable = parsed.is_some_and(|address| {
+            address.port() > 0 && !address.ip().is_unspecified() && !address.ip().is_multicast()
+        });
         violations.require(
-            literal,
+            reachable && !message.addresses[..index].contains(address),
             format!("{field}.addresses[{index}]"),
-            "must be a literal address with a port, such as 127.0.0.1:9001",
+            "must be a literal address with a port, such as 127.0.0.1:9001, and named once",
         );
     }
     path(&format!("{field}.health_path"), &message.health_path, violations);
@@ -101,13 +103,15 @@ fn read_process(field: &str, message: &proto::ProcessRun, violations: &mut Viola
 fn variables(field: &str, message: &proto::ProcessRun, violations: &mut Violations) {
     let count = message.env.len();
     violations.require(count <= VARIABLES_MAX, format!("{field}.env"), format!("at most {VARIABLES_MAX}"));
-    for (key, text) in &message.env {
+    for (key, text) in message.env.iter().collect::<BTreeMap<_, _>>() {
         let at = format!("{field}.env[{key:?}]");
         let mut bytes = key.bytes();
         let begins = bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
         let named = begins && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         violations.require(named, at.clone(), "must be a name such as MODEL_NAME");
         violations.require(!RESERVED.contains(&key.as_str()), at.clone(), "is given by the driver");
+        let referred = text.as_str() != "env:" && text.as_str() != "file:";
+        violations.require(referred, at.clone(), "a secret reference must say what it refers to");
         value(&at, text, violations);
     }
 }
@@ -212,7 +216,7 @@ mod tests {
         };
         assert!(problems(external("127.0.0.1:910{version}")).is_empty());
         assert!(problems(external("[::1]:9001")).is_empty());
-        for wrong in ["models.example.com:80", "127.0.0.1", "127.0.0.1:0", "{version}"] {
+        for wrong in ["models.example.com:80", "127.0.0.1", "127.0.0.1:0", "{version}", "0.0.0.0:80", "224.0.0.1:80"] {
             assert_eq!(problems(external(wrong)), ["run.external.addresses[0]"], "{wrong}");
         }
         assert_eq!(problems(Driver::External(proto::ExternalRun::default())), ["run.external.addresses"]);

@@ -10,27 +10,31 @@ use slipway_proto::deployer::v1::step::OnInsufficient as Word;
 use super::fields;
 use crate::domain::strategy::{DRAIN_DEFAULT, OnInsufficient, Strategy, TrafficStep, WAIT_MAX};
 
-/// Reads a strategy. One without steps is the preset of its name.
+/// Reads a strategy. One without steps is the preset of its name, with its own soak and drain if it says so.
 pub fn read(field: &str, message: &proto::Strategy, violations: &mut Violations) -> Option<Strategy> {
-    if message.steps.is_empty() {
-        let preset = Strategy::preset(&message.name);
-        let reason = "needs steps, or the name of a known one: all-at-once, canary, blue-green, timed-50-50";
-        violations.require(preset.is_some(), format!("{field}.steps"), reason);
-        return preset;
-    }
-    let mut steps = Vec::with_capacity(message.steps.len());
-    for (index, step) in message.steps.iter().enumerate() {
-        steps.push(read_step(&format!("{field}.steps[{index}]"), step, violations)?);
-    }
+    let preset = message.steps.is_empty().then(|| Strategy::preset(&message.name));
+    let (soak, drain) = match &preset {
+        Some(Some(preset)) => (preset.soak, preset.drain),
+        Some(None) | None => (Duration::ZERO, DRAIN_DEFAULT),
+    };
     let mut wait = |key: &str, value, default| {
         fields::duration(&format!("{field}.{key}"), value, default, WAIT_MAX, violations)
     };
-    let strategy = Strategy {
-        name: message.name.clone(),
-        soak: wait("soak", message.soak.as_ref(), Duration::ZERO),
-        drain: wait("drain", message.drain.as_ref(), DRAIN_DEFAULT),
-        steps,
-    };
+    let soak = wait("soak", message.soak.as_ref(), soak);
+    let drain = wait("drain", message.drain.as_ref(), drain);
+    if let Some(preset) = preset {
+        let reason = "needs steps, or the name of a known one: all-at-once, canary, blue-green, timed-50-50";
+        violations.require(preset.is_some(), format!("{field}.steps"), reason);
+        return preset.map(|preset| Strategy { soak, drain, ..preset });
+    }
+    let steps: Vec<Option<TrafficStep>> = message
+        .steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| read_step(&format!("{field}.steps[{index}]"), step, violations))
+        .collect();
+    let steps = steps.into_iter().collect::<Option<Vec<_>>>()?;
+    let strategy = Strategy { name: message.name.clone(), soak, drain, steps };
     for (key, reason) in strategy.problems() {
         violations.push(format!("{field}.{key}"), reason);
     }
@@ -38,28 +42,26 @@ pub fn read(field: &str, message: &proto::Strategy, violations: &mut Violations)
 }
 
 fn read_step(field: &str, step: &proto::Step, violations: &mut Violations) -> Option<TrafficStep> {
-    let Ok(percent) = u8::try_from(step.traffic_percent) else {
-        violations.push(format!("{field}.traffic_percent"), "must be 1 to 100");
-        return None;
-    };
+    let percent = u8::try_from(step.traffic_percent).ok();
+    violations.require(percent.is_some(), format!("{field}.traffic_percent"), "must be 1 to 100");
     let on_insufficient = match Word::try_from(step.on_insufficient) {
-        Ok(Word::Unspecified | Word::Pause) => OnInsufficient::Pause,
-        Ok(Word::Extend) => OnInsufficient::Extend,
-        Ok(Word::Rollback) => OnInsufficient::Rollback,
-        Ok(Word::Promote) => OnInsufficient::Promote,
-        Err(_) => {
-            violations.push(format!("{field}.on_insufficient"), "is not one of the known values");
-            return None;
-        }
+        Ok(Word::Unspecified | Word::Pause) => Some(OnInsufficient::Pause),
+        Ok(Word::Extend) => Some(OnInsufficient::Extend),
+        Ok(Word::Rollback) => Some(OnInsufficient::Rollback),
+        Ok(Word::Promote) => Some(OnInsufficient::Promote),
+        Err(_) => None,
     };
+    violations.require(on_insufficient.is_some(), format!("{field}.on_insufficient"), "is not one of the known values");
     let mut wait =
         |key: &str, value| fields::duration(&format!("{field}.{key}"), value, Duration::ZERO, WAIT_MAX, violations);
+    let min_hold = wait("min_hold", step.min_hold.as_ref());
+    let deadline = wait("deadline", step.deadline.as_ref());
     Some(TrafficStep {
-        percent,
-        min_hold: wait("min_hold", step.min_hold.as_ref()),
+        percent: percent?,
+        min_hold,
         require_healthy: step.require_healthy,
-        on_insufficient,
-        deadline: wait("deadline", step.deadline.as_ref()),
+        on_insufficient: on_insufficient?,
+        deadline,
     })
 }
 
@@ -110,6 +112,26 @@ mod tests {
         assert!(violations.is_empty());
         assert_eq!(read("strategy", &named("shadow"), &mut violations), None);
         assert!(!violations.is_empty());
+    }
+
+    #[test]
+    fn a_preset_takes_its_soak_from_the_request() {
+        let soak = prost_types::Duration { seconds: 7, nanos: 0 };
+        let message = proto::Strategy { name: "canary".into(), soak: Some(soak), ..Default::default() };
+        let strategy = read("strategy", &message, &mut Violations::new()).unwrap();
+        assert_eq!(strategy, Strategy { soak: Duration::from_secs(7), ..Strategy::canary() });
+    }
+
+    #[test]
+    fn every_wrong_step_is_named() {
+        let mut message = write(&Strategy::canary());
+        message.steps[0].traffic_percent = -1;
+        message.steps[1].on_insufficient = 99;
+        message.drain = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        let mut violations = Violations::new();
+        assert_eq!(read("strategy", &message, &mut violations), None);
+        let found: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(found, ["strategy.drain", "strategy.steps[0].traffic_percent", "strategy.steps[1].on_insufficient"]);
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Service {
         }
         let mut row = environments::get(&mut tx, name).await?;
         etag::check(expected, row.generation, &name.to_string())?;
-        let text = format!("evidence policy {:?} → {evidence:?}", row.evidence);
+        let text = format!("{evidence}; before: {}", row.evidence);
         row.description = description.to_owned();
         row.evidence = evidence;
         environments::save(&mut tx, &row).await?;

@@ -13,6 +13,7 @@ use super::Service;
 use super::scene::Scene;
 use crate::domain::resources::{Block, RevisionFacts, RevisionState, TrafficRecord, VerdictSummary};
 use crate::domain::rollout::{Kind, Phase, Rollout, Verdict};
+use crate::domain::strategy::OnInsufficient;
 use crate::domain::traffic::Revision;
 use crate::store::rollouts::{self, RolloutRow};
 use crate::store::{alerts, blocks, revisions};
@@ -189,11 +190,17 @@ fn mode(scene: &Scene, rollout: Option<&RolloutRow>) -> Mode {
     if scene.endpoint.serving.traffic.is_empty() { Mode::Empty } else { Mode::Production }
 }
 
-/// Applied and HEALTHY: only time or a person is missing.
+/// Applied, and HEALTHY where that is asked for: only time or a person is missing.
 fn is_ready(rollout: &Rollout) -> bool {
     let Some(stage) = rollout.phase.stage() else { return false };
-    let asked = rollout.demand().is_none_or(|demand| demand.require_healthy);
-    stage.applied_since().is_some() && (stage.verdict() == Verdict::Healthy || !asked)
+    let enough = match stage.verdict() {
+        Verdict::Healthy => true,
+        Verdict::Insufficient => rollout
+            .demand()
+            .is_some_and(|demand| !demand.require_healthy || demand.on_insufficient == OnInsufficient::Promote),
+        Verdict::Degraded | Verdict::Unmeasurable => false,
+    };
+    enough && stage.applied_since().is_some()
 }
 
 fn notes(status: &Status, scene: &Scene) -> Vec<String> {

@@ -51,9 +51,16 @@ pub async fn send(
         };
         ticket.note(|record| record.first_upstream_send = Some(record.elapsed()));
         match exchange(&mut lease, request, progress, timeout).await {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                ticket.note(|record| record.attempts += 1);
+                return Err(protocol_error(
+                    "the upstream changed the protocol unasked\n",
+                ));
+            }
             Ok(response) => {
                 ticket.note(|record| {
                     record.attempts += 1;
+                    record.failure.clear();
                     record.first_upstream_receive = Some(record.elapsed());
                 });
                 return Ok((response, lease));
@@ -170,16 +177,7 @@ fn exchange_failed(
         ticket.note(|record| record.failure = crate::chain(error));
     }
     if error.is_some_and(|error| error.is_parse()) {
-        let (details, flag) = (
-            "upstream_reset_before_response_started{protocol_error}",
-            Flag::UpstreamProtocolError,
-        );
-        return LocalReply::new(
-            StatusCode::BAD_GATEWAY,
-            details,
-            Some(flag),
-            "the upstream does not speak HTTP\n",
-        );
+        return protocol_error("the upstream does not speak HTTP\n");
     }
     let details = "upstream_reset_before_response_started{connection_termination}";
     let flag = Some(Flag::UpstreamConnectionTermination);
@@ -188,5 +186,14 @@ fn exchange_failed(
         details,
         flag,
         "the upstream went away\n",
+    )
+}
+
+fn protocol_error(text: &'static str) -> LocalReply {
+    LocalReply::new(
+        StatusCode::BAD_GATEWAY,
+        "upstream_reset_before_response_started{protocol_error}",
+        Some(Flag::UpstreamProtocolError),
+        text,
     )
 }

@@ -137,6 +137,12 @@ impl Proxy {
                 "CONNECT is not supported\n",
             ));
         }
+        if parts.headers.get_all(HOST).iter().nth(1).is_some() {
+            return Err(LocalReply::bad_request(
+                "more_than_one_host",
+                "the request names more than one host\n",
+            ));
+        }
         let raw = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let path = match snapshot.normalize_path.then(|| without_dot_segments(raw)) {
             None => raw.to_owned(),
@@ -181,6 +187,8 @@ impl Proxy {
             .or(Some(self.settings.idle_timeout))
             .filter(|limit| !limit.is_zero());
         body.set_idle_timeout(idle_timeout);
+        // Before the configured changes, so that a client cannot have them taken away again.
+        remove_hop_by_hop(&mut parts.headers);
         send.request.apply(&mut parts.headers);
         let bad =
             || LocalReply::bad_request("bad_request_line", "the request cannot be passed on\n");
@@ -203,7 +211,9 @@ impl Proxy {
         *request.headers_mut() = parts.headers;
         let (response, lease) =
             forward::send(&send.cluster, request, progress, send.timeout, ticket).await?;
-        let deadline = send.timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = send
+            .timeout
+            .map(|timeout| progress.deadline(timeout).into());
         Ok(Exchange {
             response,
             lease,

@@ -54,8 +54,8 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes sure that the request has an id, and gives it. One of the client is kept when it is made of
-/// letters, digits and `-_.` only: it ends up in a cookie and in logs.
+/// Makes sure that the request has one id, and gives it. One of the client is kept when it is the only one
+/// and made of letters, digits and `-_.`: it ends up in a cookie and in logs.
 pub fn ensure_request_id(headers: &mut HeaderMap) -> String {
     if let Some(id) = headers
         .get(REQUEST_ID)
@@ -64,6 +64,7 @@ pub fn ensure_request_id(headers: &mut HeaderMap) -> String {
         && id
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && headers.get_all(REQUEST_ID).iter().nth(1).is_none()
     {
         return id.to_owned();
     }
@@ -164,6 +165,14 @@ mod tests {
             assert!(uuid::Uuid::parse_str(&made).is_ok());
             assert_eq!(map[REQUEST_ID], made.as_str());
         }
+    }
+
+    #[test]
+    fn of_several_request_ids_none_is_kept() {
+        let mut map = headers(&[("x-request-id", "a"), ("x-request-id", "b")]);
+        let made = ensure_request_id(&mut map);
+        let left: Vec<_> = map.get_all(REQUEST_ID).iter().collect();
+        assert_eq!(left, [made.as_str()]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 
 use super::response_body::ResponseBody;
 use crate::access_log::{Details, Flag, Ticket};
@@ -102,7 +102,15 @@ impl LocalReply {
     }
 
     /// The answer; its record is complete and delivered.
-    pub fn into_response(self, mut ticket: Ticket) -> Response<ResponseBody> {
+    pub fn into_response(mut self, mut ticket: Ticket) -> Response<ResponseBody> {
+        let to_head = ticket
+            .record()
+            .is_some_and(|record| record.request.method == Method::HEAD);
+        let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+        if to_head || bodiless.contains(&self.status) {
+            // HTTP/2 would send it.
+            self.body = Bytes::new();
+        }
         ticket.note(|record| {
             record.status = Some(self.status);
             record.details = Details::Borrowed(self.details);

@@ -42,6 +42,12 @@ impl RequestProgress {
             .map(|at| at.saturating_duration_since(start))
     }
 
+    /// When an exchange that may take `timeout` from the end of the request is over. While the request
+    /// still goes on, the time runs from now.
+    pub fn deadline(&self, timeout: Duration) -> Instant {
+        self.completed.get().copied().unwrap_or_else(Instant::now) + timeout
+    }
+
     /// Whether the client broke off in the middle of the body.
     pub fn client_failed(&self) -> bool {
         self.client_failed.load(Ordering::Acquire)
@@ -142,5 +148,24 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deadline_runs_from_the_end_of_the_request_and_not_from_the_head_of_the_answer() {
+        let progress = RequestProgress::default();
+        let timeout = Duration::from_secs(15);
+        let before = Instant::now();
+        assert!(
+            progress.deadline(timeout) >= before + timeout,
+            "not complete yet"
+        );
+        progress.note_complete();
+        let completed = *progress.completed.get().unwrap();
+        assert_eq!(progress.deadline(timeout), completed + timeout);
     }
 }

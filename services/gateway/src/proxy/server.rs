@@ -66,6 +66,10 @@ pub async fn serve(
         draining: shutdown.clone(),
         aborted: CancellationToken::new(),
     };
+    let serve_one = |stream, remote, permit| {
+        let (proxy, settings, ending) = (proxy.clone(), settings.clone(), ending.clone());
+        connections.spawn(connection(stream, remote, proxy, settings, ending, permit));
+    };
     while let Some(permit) = free_place(&permits, &shutdown).await {
         let accepted = tokio::select! {
             biased;
@@ -73,16 +77,7 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, remote)) => {
-                connections.spawn(connection(
-                    stream,
-                    remote,
-                    proxy.clone(),
-                    settings.clone(),
-                    ending.clone(),
-                    permit,
-                ));
-            }
+            Ok((stream, remote)) => serve_one(stream, remote, permit),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -94,14 +89,7 @@ pub async fn serve(
         let Ok(permit) = permits.clone().try_acquire_owned() else {
             break;
         };
-        connections.spawn(connection(
-            stream,
-            remote,
-            proxy.clone(),
-            settings.clone(),
-            ending.clone(),
-            permit,
-        ));
+        serve_one(stream, remote, permit);
     }
     drop(listener);
     drain(&connections, &proxy, &settings, &ending).await;

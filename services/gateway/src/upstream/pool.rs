@@ -179,14 +179,16 @@ impl Pool {
             return self.connect(slot).await;
         }
         let _place = self.wait().ok_or(ConnectError::Overflow)?;
-        if fresh {
-            // An idle connection may be as stale as the one that failed: its place is worth more.
-            self.lock().pop();
-        }
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
+            if fresh {
+                // An idle connection may be as stale as the one that failed: its place is worth more.
+                // Each one is taken, since being woken for it means that no other waiter was.
+                let stale = self.lock().pop();
+                drop(stale);
+            }
             if !fresh && let Some(sender) = self.take_newest().await {
                 return Ok((sender, true));
             }
@@ -286,5 +288,36 @@ impl Lease {
             since: Instant::now(),
         });
         pool.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_given_back_helps_a_waiter_that_may_not_use_it_and_the_one_behind_it() {
+        let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address {
+            host: "127.0.0.1".into(),
+            port: upstream.local_addr().unwrap().port(),
+        };
+        let limits = PoolLimits {
+            connections_max: 1,
+            waiting_max: 2,
+        };
+        let idle_max = Duration::from_secs(60);
+        let pool = Arc::new(Pool::new(address, limits, idle_max, TaskTracker::new()));
+        let long = Duration::from_secs(20);
+        let held = pool.lease(false, long).await.unwrap();
+        let mut fresh = Box::pin(pool.lease(true, long));
+        let mut other = Box::pin(pool.lease(false, long));
+        assert!(futures::poll!(&mut fresh).is_pending());
+        assert!(futures::poll!(&mut other).is_pending());
+        held.give_back();
+        let use_one = |lease: Result<Lease, ConnectError>| drop(lease.unwrap());
+        tokio::join!(async { use_one(fresh.await) }, async {
+            use_one(other.await)
+        });
     }
 }

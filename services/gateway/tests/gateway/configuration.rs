@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::config::core::v3::TransportSocket;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
+use envoy_types::pb::google::protobuf::Duration as ProtoDuration;
 
 use crate::support::backend::Backend;
 use crate::support::client::Client;
@@ -178,6 +179,22 @@ async fn what_cannot_be_served_is_refused_with_the_reason_and_the_last_configura
         "{reason}"
     );
 
+    let mut endless = cluster("tumor-00001");
+    endless.connect_timeout = Some(ProtoDuration {
+        seconds: i64::MAX,
+        nanos: 0,
+    });
+    gateway.ads.set(vec![any(&endless)]);
+    eventually("the refusal of the timeout", || {
+        let mut errors = gateway
+            .ads
+            .requests()
+            .into_iter()
+            .filter_map(|request| request.error_detail);
+        errors.find(|error| error.message.contains("connect_timeout is"))
+    })
+    .await;
+
     let mut mirrored = Split::of(3, &[("tumor-00001", 10_000)]).routes();
     if let Some(Action::Route(action)) = &mut mirrored.virtual_hosts[0].routes[0].action {
         action.request_mirror_policies.push(Default::default());
@@ -247,6 +264,42 @@ async fn a_restarted_gateway_serves_the_saved_configuration_without_the_control_
         (answer.body.as_str(), answer.revision()),
         ("stable", Some("tumor-00001"))
     );
+}
+
+#[tokio::test]
+async fn a_saved_configuration_that_lacks_a_cluster_serves_the_others() {
+    let gateway = Gateway::start().await;
+    let backend = Backend::start("stable").await;
+    configure(
+        &gateway.ads,
+        &[("tumor-00001", &[&backend])],
+        Split::of(1, &[("tumor-00001", 10_000)]),
+    )
+    .await;
+    let mut routes = Split::of(2, &[("tumor-00001", 10_000)]).routes();
+    let mut lost = Split::of(2, &[("tumor-00002", 10_000)]).routes();
+    lost.virtual_hosts.truncate(1);
+    lost.virtual_hosts[0].domains = vec!["lost.production".into()];
+    routes.virtual_hosts.append(&mut lost.virtual_hosts);
+    // Served once, then the control plane takes the cluster away and dies before it changes the routes.
+    let both = [any(&cluster("tumor-00001")), any(&cluster("tumor-00002"))];
+    gateway.ads.set(both.into());
+    gateway.ads.set(vec![
+        any(&endpoints("tumor-00001", &[backend.port()])),
+        any(&endpoints("tumor-00002", &[backend.port()])),
+    ]);
+    let version = gateway.ads.set(vec![any(&routes)]);
+    gateway
+        .ads
+        .acknowledged(&url::<RouteConfiguration>(), version)
+        .await;
+    let version = gateway.ads.set(vec![any(&cluster("tumor-00001"))]);
+    gateway.ads.acknowledged(&url::<Cluster>(), version).await;
+    let (folder, mut ads, _) = gateway.stop().await;
+    ads.kill().await;
+    let again = Gateway::start_in(folder, ads, |_| {}).await;
+    let client = Client::new(again.address);
+    assert_eq!(client.get(&format!("{PREFIX}/")).await.body, "stable");
 }
 
 #[tokio::test]

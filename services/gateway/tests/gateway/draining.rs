@@ -7,20 +7,11 @@ use tokio::net::TcpStream;
 
 use crate::support::backend::Backend;
 use crate::support::client::Client;
-use crate::support::resources::{HOST, PREFIX, Split, configure};
-use crate::support::{Gateway, eventually, within};
+use crate::support::resources::{HOST, PREFIX};
+use crate::support::{Gateway, eventually, gateway_and_backend_with, within};
 
 async fn gateway_with_backend(drain_deadline_ms: u64) -> (Gateway, Backend) {
-    let gateway =
-        Gateway::start_with(|config| config.timeouts.drain_deadline_ms = drain_deadline_ms).await;
-    let backend = Backend::start("stable").await;
-    configure(
-        &gateway.ads,
-        &[("tumor-00001", &[&backend])],
-        Split::of(1, &[("tumor-00001", 10_000)]),
-    )
-    .await;
-    (gateway, backend)
+    gateway_and_backend_with(|config| config.timeouts.drain_deadline_ms = drain_deadline_ms).await
 }
 
 #[tokio::test]

@@ -7,19 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::backend::Backend;
 use crate::support::client::Client;
 use crate::support::resources::{HOST, PREFIX, Split, any, configure, endpoints};
-use crate::support::{Gateway, eventually};
-
-async fn gateway_with_backend() -> (Gateway, Backend) {
-    let gateway = Gateway::start().await;
-    let backend = Backend::start("stable").await;
-    configure(
-        &gateway.ads,
-        &[("tumor-00001", &[&backend])],
-        Split::of(1, &[("tumor-00001", 10_000)]),
-    )
-    .await;
-    (gateway, backend)
-}
+use crate::support::{Gateway, eventually, gateway_with_backend};
 
 #[tokio::test]
 async fn a_reset_before_the_answer_is_the_upstreams_failure_and_is_not_retried() {
@@ -111,6 +99,37 @@ async fn an_upstream_that_refuses_connections_is_flagged_and_another_address_is_
         );
     }
     assert_eq!(&*backend.seen.last_body.lock().unwrap(), b"body");
+    for entry in gateway.als.wait_for(11).await {
+        let (common, code) = (entry.common_properties.unwrap(), entry.response.unwrap());
+        let failed = code.response_code.unwrap().value == 503;
+        assert_eq!(
+            common.upstream_transport_failure_reason.is_empty(),
+            !failed,
+            "a request that was served in the end has no failure"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_changes_the_protocol_unasked_is_a_protocol_error() {
+    let (gateway, _backend) = gateway_with_backend().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let version = gateway
+        .ads
+        .set(vec![any(&endpoints("tumor-00001", &[port]))]);
+    gateway.ads.acknowledged(&endpoints_url(), version).await;
+    let client = Client::new(gateway.address);
+    let path = format!("{PREFIX}/switch");
+    let (answer, _upstream) = tokio::join!(client.get(&path), async {
+        let (mut upstream, _) = listener.accept().await.unwrap();
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+        upstream.write_all(head).await.unwrap();
+        upstream
+    });
+    assert_eq!(answer.status, 502, "{answer:?}");
+    let entry = gateway.als.entry_of("/switch").await;
+    assert!(entry.flags().upstream_protocol_error, "{entry:?}");
 }
 
 #[tokio::test]

@@ -1,25 +1,15 @@
 //! What passes through: headers, bodies, protocols, connections.
 
+use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::backend::Backend;
 use crate::support::client::Client;
-use crate::support::resources::{HOST, PREFIX, Split, configure};
-use crate::support::{Gateway, within};
-
-async fn gateway_with_backend() -> (Gateway, Backend) {
-    let gateway = Gateway::start().await;
-    let backend = Backend::start("stable").await;
-    configure(
-        &gateway.ads,
-        &[("tumor-00001", &[&backend])],
-        Split::of(1, &[("tumor-00001", 10_000)]),
-    )
-    .await;
-    (gateway, backend)
-}
+use crate::support::resources::{HOST, PREFIX, Split, add_header, any, configure, url};
+use crate::support::{Gateway, gateway_with_backend, within};
 
 #[tokio::test]
 async fn headers_of_the_hop_are_removed_and_those_of_the_way_are_added() {
@@ -57,6 +47,76 @@ async fn headers_of_the_hop_are_removed_and_those_of_the_way_are_added() {
         None,
         "the answer's hop is another one as well"
     );
+}
+
+#[tokio::test]
+async fn a_client_cannot_take_away_what_the_routes_add() {
+    let (gateway, backend) = gateway_with_backend().await;
+    let mut routes = Split::of(2, &[("tumor-00001", 10_000)]).routes();
+    routes.request_headers_to_add = vec![add_header(
+        "x-added",
+        "by the routes",
+        HeaderAppendAction::OverwriteIfExistsOrAdd,
+    )];
+    let version = gateway.ads.set(vec![any(&routes)]);
+    gateway
+        .ads
+        .acknowledged(&url::<RouteConfiguration>(), version)
+        .await;
+    let headers = [("connection", "x-added"), ("x-added", "by the client")];
+    let client = Client::new(gateway.address);
+    client.get_with(&format!("{PREFIX}/"), &headers).await;
+    let seen = backend.seen.last.lock().unwrap().take().unwrap();
+    assert_eq!(seen.headers["x-added"], "by the routes");
+}
+
+#[tokio::test]
+async fn conflicting_heads_reach_no_upstream() {
+    let (gateway, backend) = gateway_with_backend().await;
+    let second = "\r\nGET /smuggled HTTP/1.1\r\nhost: tumor.production\r\n\r\n";
+    for (head, body) in [
+        ("host: a\r\nhost: b", ""),
+        ("host: a\r\ncontent-length: 1\r\ncontent-length: 2", "xx"),
+        ("host: a\r\ncontent-length: +1", "x"),
+        ("host: a\r\ntransfer-encoding: chunked, identity", "0\r\n"),
+        ("host: a\r\ntransfer-encoding : chunked", "0\r\n"),
+    ] {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let text = format!("POST /a HTTP/1.1\r\n{head}\r\nconnection: close\r\n\r\n{body}{second}");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = within("the answer", stream.read_to_end(&mut answer)).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 400"), "{head}: {answer}");
+    }
+    assert_eq!(backend.requests(), 0);
+    // Chunked beside a length: the length is not believed, here or upstream.
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let text = format!(
+        "POST /a HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 100\r\ntransfer-encoding: chunked\r\n\r\n\
+         4\r\nbody\r\n0\r\n\r\n"
+    );
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    within("an answer", stream.read_exact(&mut first))
+        .await
+        .unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    assert_eq!(&*backend.seen.last_body.lock().unwrap(), b"body");
+    let seen = backend.seen.last.lock().unwrap().take().unwrap();
+    assert!(!seen.headers.contains_key("content-length"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_no_body_whoever_gives_it() {
+    let (gateway, _backend) = gateway_with_backend().await;
+    for client in [Client::new(gateway.address), Client::http2(gateway.address)] {
+        for (path, status) in [(format!("{PREFIX}/"), 200), ("/unknown/".to_owned(), 404)] {
+            let answer = client.send("HEAD", &path, &[], "").await.unwrap();
+            assert_eq!((answer.status.as_u16(), answer.body.as_str()), (status, ""));
+        }
+        assert_eq!(client.get(&format!("{PREFIX}/")).await.body, "stable");
+    }
 }
 
 #[tokio::test]

@@ -2,11 +2,13 @@
 //!
 //! Per event: begin, admit through the inbox, handle, commit, then commit the position on the bus. A
 //! passing failure rolls back and tries the same event again, so order is kept; a lasting one, or too many
-//! attempts, puts the event with its reason on the dead-letter topic and goes on.
+//! attempts, puts the event with its reason on the dead-letter topic and goes on. A panic counts as an
+//! internal error: one event must not keep all later ones from being handled.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -20,6 +22,7 @@ use crate::{
         inbox::{self, Admission},
         outbox::{self, Outgoing},
     },
+    tasks::panic_text,
     telemetry,
 };
 
@@ -176,7 +179,7 @@ impl Worker {
     async fn attempt(&self, event: &Event) -> Result<()> {
         let mut tx = self.db.begin().await?;
         match inbox::admit(&mut tx, self.consumer.group(), event, self.clock.now()).await? {
-            Admission::New => self.consumer.handle(&mut tx, event).await?,
+            Admission::New => self.handle(&mut tx, event).await?,
             Admission::Duplicate => {
                 tracing::debug!("event had its effect before");
                 return tx.rollback().await;
@@ -186,6 +189,20 @@ impl Worker {
             }
         }
         tx.commit().await
+    }
+
+    /// What a panic leaves half done is in `tx`, and rolled back with it.
+    async fn handle(&self, tx: &mut Tx, event: &Event) -> Result<()> {
+        AssertUnwindSafe(self.consumer.handle(tx, event))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|panic| {
+                let text = panic_text(panic);
+                Err(Error::internal(
+                    "event handler",
+                    format!("panicked: {text}"),
+                ))
+            })
     }
 
     /// Marks the event as seen and publishes it with its reason, in one transaction.

@@ -106,7 +106,8 @@ impl hyper::body::Body for Watched {
                 Some(error) => {
                     this.ended = true;
                     if this.call.kind() == Kind::Http {
-                        return Poll::Ready(None);
+                        // Without trailers only a broken connection tells the client that this was not all.
+                        return Poll::Ready(Some(Err(error.into())));
                     }
                     let trailers = reply::trailers(error);
                     if let Some(code) = reply::code(&trailers) {

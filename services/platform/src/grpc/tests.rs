@@ -1,3 +1,5 @@
+mod http_cases;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,7 +13,6 @@ use slipway_proto::registry::v1::registry_service_client::RegistryServiceClient;
 use slipway_proto::registry::v1::{
     GetModelRequest, Model, WatchVersionsRequest, WatchVersionsResponse,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -437,32 +438,6 @@ async fn a_stop_gives_up_what_does_not_finish_in_time() {
         Error::from(stuck.await.unwrap().unwrap_err()),
         Error::OutcomeUnknown { .. }
     ));
-}
-
-#[tokio::test]
-async fn plain_http_is_served_on_the_same_port() {
-    let http = axum::Router::new().route("/status", axum::routing::get(|| async { "fine" }));
-    let running = Running::start_with(
-        registry(|_| async { model() }),
-        GrpcConfig::default(),
-        Some(http),
-    )
-    .await;
-    let mut stream = tokio::net::TcpStream::connect(running.address.trim_start_matches("http://"))
-        .await
-        .unwrap();
-    stream
-        .write_all(b"GET /status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        .await
-        .unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    assert!(
-        text.starts_with("HTTP/1.1 200") && text.ends_with("fine"),
-        "{text}"
-    );
-    assert_eq!(running.get().await.unwrap().name, "workspaces/dev/models/m");
-    running.stop().await.unwrap();
 }
 
 #[tokio::test]

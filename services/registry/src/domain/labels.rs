@@ -28,7 +28,8 @@ pub fn check(field: &str, map: &HashMap<String, String>, violations: &mut Violat
     check_size(field, map.len(), violations);
     let mut entries: Vec<_> = map.iter().collect();
     entries.sort();
-    for (key, value) in entries {
+    // Beyond the most allowed, the map is refused anyway.
+    for (key, value) in entries.into_iter().take(ENTRIES_MAX) {
         check_key(field, key, violations);
         text::check(
             &format!("{field}[{}]", shown(key)),

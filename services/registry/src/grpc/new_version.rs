@@ -10,7 +10,11 @@ use slipway_platform::{
 };
 use slipway_proto::registry::v1::{Lineage, Signature, TensorSpec, Version};
 
-use crate::domain::{labels, manifest::Manifest, text};
+use crate::domain::{
+    labels,
+    manifest::{ARTIFACTS_MAX, Manifest},
+    text,
+};
 
 const METRICS_MAX: usize = 256;
 const METRIC_NAME_MAX: usize = 128;
@@ -73,7 +77,7 @@ fn check_set_by_server(version: &Version, violations: &mut Violations) {
     for (field, empty) in by_server {
         violations.require(empty, format!("version.{field}"), refused);
     }
-    for (i, artifact) in version.artifacts.iter().enumerate() {
+    for (i, artifact) in version.artifacts.iter().take(ARTIFACTS_MAX).enumerate() {
         violations.require(
             artifact.digest.is_empty(),
             format!("version.artifacts[{i}].digest"),
@@ -97,7 +101,7 @@ fn check_metrics(version: &Version, violations: &mut Violations) {
     );
     let mut metrics: Vec<_> = version.training_metrics.iter().collect();
     metrics.sort_by_key(|(name, _)| *name);
-    for (name, value) in metrics {
+    for (name, value) in metrics.into_iter().take(METRICS_MAX) {
         let shown: String = name
             .chars()
             .filter(|c| !c.is_control())
@@ -117,7 +121,7 @@ fn check_signature(signature: &Signature, violations: &mut Violations) {
         let field = format!("version.signature.{field}");
         check_count(&field, tensors.len(), TENSORS_MAX, violations);
         let mut names = BTreeSet::new();
-        for (i, tensor) in tensors.iter().enumerate() {
+        for (i, tensor) in tensors.iter().take(TENSORS_MAX).enumerate() {
             let at = format!("{field}[{i}]");
             violations.require(
                 names.insert(&tensor.name),
@@ -168,7 +172,7 @@ fn check_lineage(lineage: &Lineage, violations: &mut Violations) -> Option<Vec<V
         DATASETS_MAX,
         violations,
     );
-    for (i, dataset) in lineage.datasets.iter().enumerate() {
+    for (i, dataset) in lineage.datasets.iter().take(DATASETS_MAX).enumerate() {
         text::check_required(
             &at(&format!("datasets[{i}]")),
             dataset,

@@ -104,7 +104,7 @@ pub async fn update_tags(
     let name = names::parse::<VersionName>("name", &request.name, &mut violations);
     labels::check("set", &request.set, &mut violations);
     labels::check_size("remove", request.remove.len(), &mut violations);
-    for key in &request.remove {
+    for key in request.remove.iter().take(labels::ENTRIES_MAX) {
         labels::check_key("remove", key, &mut violations);
         violations.require(
             !request.set.contains_key(key),

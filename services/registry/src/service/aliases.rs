@@ -101,7 +101,7 @@ impl Registry {
         store::models::get(&mut reader, model).await?;
         let after = page.after().unwrap_or_default();
         let rows = store::aliases::list(&mut reader, model, after, page.limit()).await?;
-        let (rows, token) = page.cut(rows, |(id, _)| id.clone());
+        let (rows, token) = page.cut_to_fit(rows, |(_, alias)| bytes(alias), |(id, _)| id.clone());
         let shown: Result<Vec<_>> = rows
             .iter()
             .map(|(id, alias)| Ok(shown(&AliasName::new(model, id)?, alias)))
@@ -126,7 +126,11 @@ impl Registry {
             })?,
         };
         let rows = store::aliases::movements(&mut reader, name, before, page.limit()).await?;
-        let (rows, token) = page.cut(rows, |movement| movement.alias.generation.to_string());
+        let (rows, token) = page.cut_to_fit(
+            rows,
+            |movement| bytes(&movement.alias),
+            |movement| movement.alias.generation.to_string(),
+        );
         let shown = rows.into_iter().map(|movement| api::AliasMovement {
             version: version_text(name.model(), movement.alias.number),
             previous_version: version_text(name.model(), movement.previous),
@@ -179,6 +183,13 @@ async fn check_target(tx: &mut Tx, model: &ModelName, number: i64) -> Result<()>
             ),
         )),
     }
+}
+
+/// What an alias or one of its movements takes in an answer, at most.
+fn bytes(alias: &Alias) -> usize {
+    /// Names, times and the actor.
+    const REST: usize = 1024;
+    alias.reason.len() + REST
 }
 
 fn not_latest(name: &AliasName) -> Result<()> {

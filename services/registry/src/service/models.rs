@@ -1,5 +1,6 @@
 //! Creating and reading models.
 
+use prost::Message;
 use slipway_platform::{
     Result,
     names::{ModelName, WorkspaceName},
@@ -56,8 +57,7 @@ impl Registry {
             page.limit(),
         )
         .await?;
-        Ok(page.cut(rows, |model| {
-            model.name.rsplit('/').next().unwrap_or_default().to_owned()
-        }))
+        let position = |model: &Model| model.name.rsplit('/').next().unwrap_or_default().to_owned();
+        Ok(page.cut_to_fit(rows, Model::encoded_len, position))
     }
 }

@@ -30,9 +30,6 @@ use crate::{
     },
 };
 
-/// A page of versions holds at most this many bytes, so that it fits a client's message limit.
-const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
-
 /// What a new version is made of.
 #[derive(Debug, Clone)]
 pub struct CreateVersion {
@@ -139,17 +136,7 @@ impl Registry {
         )
         .await?;
         let position = |version: &Version| store::list::position(list.order, version);
-        let fitting = fitting(&rows);
-        if fitting < rows.len().min(list.page.size()) {
-            let mut rows = rows;
-            rows.truncate(fitting);
-            let token = rows
-                .last()
-                .map(|last| list.page.token(&position(last)))
-                .unwrap_or_default();
-            return Ok((rows, token));
-        }
-        Ok(list.page.cut(rows, position))
+        Ok(list.page.cut_to_fit(rows, Version::encoded_len, position))
     }
 
     async fn resolve_artifacts(
@@ -235,14 +222,4 @@ fn document(
         update_time: Some(now.to_proto()),
         etag: etag::of(1),
     }
-}
-
-/// How many of the first versions fit into a page; at least one.
-fn fitting(versions: &[Version]) -> usize {
-    let mut bytes = 0;
-    let fits = versions.iter().take_while(|version| {
-        bytes += version.encoded_len();
-        bytes <= PAGE_BYTES_MAX
-    });
-    fits.count().max(1)
 }

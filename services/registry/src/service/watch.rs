@@ -11,7 +11,7 @@ use crate::store;
 
 /// Versions read at a time.
 const BATCH: i64 = 64;
-/// How often it is looked for changes that another process made.
+/// How often it is looked for changes that nobody was woken for: a commit whose answer was lost.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
 impl Registry {

@@ -1,10 +1,12 @@
 //! Listing versions: a filter and an order as one SQL query with bound values.
 
+use futures::TryStreamExt;
 use prost::Message;
 use slipway_platform::{
     Error, Result,
     filter::{FieldSpec, FieldType, Filter, Operator, Value},
     names::{ModelName, VersionName, WorkspaceName},
+    paging::PAGE_BYTES_MAX,
 };
 use slipway_proto::registry::v1::Version;
 use sqlx::{AnyConnection, AssertSqlSafe};
@@ -129,7 +131,8 @@ pub fn position(order: Order, version: &Version) -> String {
     format!("{leading} {} {model}", version.number)
 }
 
-/// Reads the versions in `scope` that pass `filter`, in `order`, after `after`.
+/// Reads the versions in `scope` that pass `filter`, in `order`, after `after`. Stops after the first one
+/// with which they are larger than a page, so that a page of large versions is not read many times over.
 pub async fn versions(
     conn: &mut AnyConnection,
     scope: &Scope,
@@ -184,10 +187,15 @@ pub async fn versions(
             Bound::Integer(integer) => statement.bind(integer),
         };
     }
-    let rows = statement.fetch_all(conn).await?;
-    rows.iter()
-        .map(|(document,)| Version::decode(document.as_slice()).map_err(super::corrupt))
-        .collect()
+    let mut rows = statement.fetch(conn);
+    let (mut versions, mut bytes) = (Vec::new(), 0);
+    while (bytes <= PAGE_BYTES_MAX || versions.len() < 2)
+        && let Some((document,)) = rows.try_next().await?
+    {
+        bytes += document.len();
+        versions.push(Version::decode(document.as_slice()).map_err(super::corrupt)?);
+    }
+    Ok(versions)
 }
 
 enum Bound {
@@ -255,7 +263,7 @@ impl Query {
             _ => return Err(Error::invalid("filter", "no such field")),
         };
         let at = self.bind(bound);
-        self.and(&format!("{column} {} {at}", sql(operator)));
+        self.and(&format!("{column} {} {at}", operator.sql()));
         Ok(())
     }
 
@@ -264,7 +272,7 @@ impl Query {
         if !labels::is_key(key) {
             return Err(Error::invalid(
                 "filter",
-                "tags.{key}: no tag can have this key",
+                format!("tags.{key}: no tag can have this key"),
             ));
         }
         let key_at = self.bind(Bound::Text(key.to_owned()));
@@ -280,16 +288,5 @@ impl Query {
              AND t.value = {value_at})"
         ));
         Ok(())
-    }
-}
-
-fn sql(operator: Operator) -> &'static str {
-    match operator {
-        Operator::Equal => "=",
-        Operator::NotEqual => "<>",
-        Operator::Less => "<",
-        Operator::LessOrEqual => "<=",
-        Operator::Greater => ">",
-        Operator::GreaterOrEqual => ">=",
     }
 }

@@ -82,8 +82,8 @@ pub struct ProcessTemplate {
     pub instances: u32,
 }
 
-/// How a candidate is judged in production. Zero means the failure-detector's default.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// How a candidate is judged in production. The failure-detector judges by exactly these numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JudgementPolicy {
     /// Chance that a healthy candidate is ever rolled back in a rollout.
     pub alpha: f64,
@@ -103,6 +103,22 @@ pub struct JudgementPolicy {
     pub grpc_failure_codes: Vec<i32>,
     /// Average run length of the steady watch.
     pub average_run_length: f64,
+}
+
+impl Default for JudgementPolicy {
+    fn default() -> Self {
+        Self {
+            alpha: 0.01,
+            margin: 0.05,
+            delta: 0.0,
+            max_failure_rate: 0.05,
+            stopped_answering_after: Duration::from_secs(10),
+            stale_after: Duration::from_secs(15),
+            // UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+            grpc_failure_codes: vec![2, 4, 13, 14, 15],
+            average_run_length: 1e6,
+        }
+    }
 }
 
 impl EndpointSettings {

@@ -23,6 +23,23 @@ pub struct EvidencePolicy {
     pub require_measured: bool,
 }
 
+impl std::fmt::Display for EvidencePolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.require_evaluation {
+            return f.write_str("no evaluation is asked for");
+        }
+        let measured = if self.require_measured { ", measured," } else { "" };
+        write!(f, "a passing evaluation{measured} is asked for")?;
+        if !self.suites.is_empty() {
+            write!(f, " by {}", self.suites.join(" and "))?;
+        }
+        if !self.max_age.is_zero() {
+            write!(f, ", not older than {} s", self.max_age.as_secs())?;
+        }
+        Ok(())
+    }
+}
+
 /// Where the predictions of an evaluation came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceOfEvidence {

@@ -21,6 +21,18 @@ pub enum VerdictOfEvaluation {
     Error,
 }
 
+impl VerdictOfEvaluation {
+    /// The word that APIs and events use.
+    pub fn name(self) -> &'static str {
+        match self {
+            VerdictOfEvaluation::Pass => "PASS",
+            VerdictOfEvaluation::Fail => "FAIL",
+            VerdictOfEvaluation::Inconclusive => "INCONCLUSIVE",
+            VerdictOfEvaluation::Error => "ERROR",
+        }
+    }
+}
+
 /// What a rule does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,9 +125,10 @@ impl Rule {
         if self.event_type != trigger.event_type {
             return no("EVENT_TYPE_DIFFERS", format!("the rule is for {}", self.event_type));
         }
-        if self.verdict.is_some() && self.verdict != trigger.verdict {
-            let said = trigger.verdict.map_or("none".to_owned(), |verdict| format!("{verdict:?}"));
-            return no("VERDICT_DIFFERS", format!("the rule asks for {:?}, and the event says {said}", self.verdict));
+        if let Some(asked) = self.verdict.filter(|asked| trigger.verdict != Some(*asked)) {
+            let said = trigger.verdict.map_or("nothing", VerdictOfEvaluation::name);
+            let text = format!("the rule asks for {}, and the event says {said}", asked.name());
+            return no("VERDICT_DIFFERS", text);
         }
         if self.model.is_some() && self.model != trigger.model {
             return no("MODEL_DIFFERS", "the rule is for another model".to_owned());

@@ -107,12 +107,17 @@ pub fn decode<M: Message + Name + Default>(
     decoded
 }
 
+/// The longest duration that protobuf allows, ten thousand years; a point in time can hold it.
+const SECONDS_MAX: u64 = 315_576_000_000;
+
 /// A duration that is not negative.
 fn duration(value: &ProtoDuration, field: &str, scope: &mut Scope<'_>) -> Duration {
     match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
-        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Duration::new(seconds, nanos),
+        (Ok(seconds @ 0..=SECONDS_MAX), Ok(nanos)) if nanos < 1_000_000_000 => {
+            Duration::new(seconds, nanos)
+        }
         _ => {
-            scope.refuse(field, "is negative or malformed");
+            scope.refuse(field, "is negative, malformed or beyond ten thousand years");
             Duration::ZERO
         }
     }

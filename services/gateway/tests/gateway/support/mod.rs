@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use ads::FakeAds;
 use als::FakeAls;
+use backend::Backend;
+use resources::{Split, configure};
 
 /// Nothing in these tests takes longer unless it is broken.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -106,4 +108,18 @@ impl Gateway {
         within("the gateway's end", running).await.unwrap().unwrap();
         (self.folder, self.ads, self.als)
     }
+}
+
+/// A gateway whose one revision has one backend.
+pub async fn gateway_with_backend() -> (Gateway, Backend) {
+    gateway_and_backend_with(|_| {}).await
+}
+
+/// [`gateway_with_backend`] with changed settings.
+pub async fn gateway_and_backend_with(change: impl FnOnce(&mut Config)) -> (Gateway, Backend) {
+    let gateway = Gateway::start_with(change).await;
+    let backend = Backend::start("stable").await;
+    let split = Split::of(1, &[("tumor-00001", 10_000)]);
+    configure(&gateway.ads, &[("tumor-00001", &[&backend])], split).await;
+    (gateway, backend)
 }

@@ -166,18 +166,20 @@ async fn what_cannot_be_handled_becomes_a_dead_letter_with_its_reason() {
         broken,
         event("a", 2, "lasting"),
         event("a", 3, "stubborn"),
-        event("a", 4, "good"),
+        event("a", 4, "fatal"),
+        event("a", 5, "good"),
     ])
     .await
     .unwrap();
     let (writer, mut handled) = Writer::failing("g", |number| match number {
         2 => Some(Error::not_found("model", "a")),
         3 => Some(Error::unavailable("peer")),
+        4 => panic!("index out of bounds"),
         _ => None,
     });
     let bus: Arc<dyn EventBus> = Arc::new(log.clone());
     let running = world.consume(bus.clone(), writer);
-    assert_eq!(next(&mut handled).await, 4);
+    assert_eq!(next(&mut handled).await, 5);
     running.stop().await;
     assert_eq!(world.effects().await.len(), 1);
 
@@ -190,6 +192,7 @@ async fn what_cannot_be_handled_becomes_a_dead_letter_with_its_reason() {
         ("broken", "json"),
         ("lasting", "model a was not found"),
         ("stubborn", "peer"),
+        ("fatal", "event handler"),
     ] {
         let letter = deliver(&mut letters).await.event;
         let data: serde_json::Value = serde_json::from_slice(&letter.data).unwrap();
