@@ -69,7 +69,8 @@ CREATE TABLE traffic (
 );
 
 -- `state` is the machine's; `about` is who asked for it and on what evidence. `tick_at` is the deadline that
--- the timer turns into a Tick; `awaited` the traffic generation whose acceptance it looks for.
+-- the timer turns into a Tick; `followed` the traffic generation that proxies or the failure-detector are
+-- asked about.
 CREATE TABLE rollouts (
     name TEXT NOT NULL PRIMARY KEY,
     endpoint TEXT NOT NULL,
@@ -81,7 +82,7 @@ CREATE TABLE rollouts (
     phase TEXT NOT NULL,
     ended BIGINT NOT NULL,
     tick_at BIGINT,
-    awaited BIGINT,
+    followed BIGINT,
     generation BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     ended_at BIGINT

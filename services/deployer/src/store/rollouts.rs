@@ -78,7 +78,7 @@ const COLUMNS: &str = "SELECT name, version, state, about, generation, created_a
 pub async fn insert(conn: &mut AnyConnection, row: &RolloutRow, now: Timestamp) -> Result<()> {
     sqlx::query(
         "INSERT INTO rollouts (name, endpoint, environment, candidate, version, state, about, phase, ended, tick_at, \
-         awaited, generation, created_at, ended_at) \
+         followed, generation, created_at, ended_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(row.name.to_string())
@@ -91,7 +91,7 @@ pub async fn insert(conn: &mut AnyConnection, row: &RolloutRow, now: Timestamp) 
     .bind(row.rollout.phase.name())
     .bind(i64::from(row.rollout.ended()))
     .bind(row.rollout.next_tick(now).map(|tick| tick.0))
-    .bind(row.rollout.awaited_generation())
+    .bind(followed(&row.rollout))
     .bind(row.generation)
     .bind(row.created_at.0)
     .bind(row.ended_at.map(|at| at.0))
@@ -100,10 +100,15 @@ pub async fn insert(conn: &mut AnyConnection, row: &RolloutRow, now: Timestamp) 
     Ok(())
 }
 
+/// The generation that proxies or the failure-detector are asked about, if any.
+fn followed(rollout: &Rollout) -> Option<i64> {
+    rollout.awaited_generation().or(rollout.watched_generation())
+}
+
 /// Saves one by generation.
 pub async fn save(conn: &mut AnyConnection, row: &RolloutRow, now: Timestamp) -> Result<()> {
     let result = sqlx::query(
-        "UPDATE rollouts SET state = $1, about = $2, phase = $3, ended = $4, tick_at = $5, awaited = $6, \
+        "UPDATE rollouts SET state = $1, about = $2, phase = $3, ended = $4, tick_at = $5, followed = $6, \
          ended_at = $7, generation = generation + 1 WHERE name = $8 AND generation = $9",
     )
     .bind(to_text(&row.rollout)?)
@@ -111,7 +116,7 @@ pub async fn save(conn: &mut AnyConnection, row: &RolloutRow, now: Timestamp) ->
     .bind(row.rollout.phase.name())
     .bind(i64::from(row.rollout.ended()))
     .bind(row.rollout.next_tick(now).map(|tick| tick.0))
-    .bind(row.rollout.awaited_generation())
+    .bind(followed(&row.rollout))
     .bind(row.ended_at.map(|at| at.0))
     .bind(row.name.to_string())
     .bind(row.generation)
@@ -181,7 +186,7 @@ pub async fn next_due(conn: &mut AnyConnection) -> Result<Option<Timestamp>> {
 /// Those that have not ended and have traffic that proxies accept and the failure-detector judges.
 pub async fn with_traffic(conn: &mut AnyConnection) -> Result<Vec<RolloutRow>> {
     let rows: Vec<Columns> =
-        sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} WHERE ended = 0 AND awaited IS NOT NULL ORDER BY name")))
+        sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} WHERE ended = 0 AND followed IS NOT NULL ORDER BY name")))
             .fetch_all(conn)
             .await?;
     rows.into_iter().map(read).collect()

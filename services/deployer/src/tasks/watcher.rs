@@ -94,7 +94,7 @@ async fn wanted(service: &Service) -> Result<BTreeMap<String, Subject>> {
         if row.rollout.kind == Kind::Rollback {
             continue;
         }
-        let Some(generation) = row.rollout.phase.stage().and_then(|stage| stage.generation()) else { continue };
+        let Some(generation) = row.rollout.watched_generation() else { continue };
         let endpoint = endpoints::get(&mut reader, row.endpoint()).await?;
         let (candidate, stable) = (row.rollout.candidate, row.rollout.stable);
         judged.insert(row.endpoint().clone(), candidate);

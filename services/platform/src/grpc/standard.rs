@@ -21,6 +21,8 @@ pub(super) fn add_reflection(routes: Routes, services: &[String]) -> Result<Rout
         let builder = Builder::configure()
             .register_encoded_file_descriptor_set(slipway_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that a client without proto files can read the details of an error.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .with_service_name("grpc.health.v1.Health")
             .with_service_name("grpc.reflection.v1.ServerReflection")
             .with_service_name("grpc.reflection.v1alpha.ServerReflection");

@@ -433,7 +433,8 @@ impl Rollout {
         let hold_end = self
             .demand()
             .and_then(|demand| self.phase.stage()?.applied_since().map(|since| since + demand.hold))
-            .filter(|end| *end > now);
+            // A hold that ends at this very moment is ticked at once: nothing else may come.
+            .filter(|end| *end >= now);
         Some(hold_end.map_or(deadline, |end| end.min(deadline)))
     }
 
@@ -455,6 +456,13 @@ impl Rollout {
             | Phase::RolledBack { .. }
             | Phase::Failed { .. } => self.phase.stage().and_then(Stage::generation),
         }
+    }
+
+    /// The traffic generation that the candidate is judged under, while it has traffic and is not on its way
+    /// back. Under a pin that is the person's, who may have given it any share.
+    pub fn watched_generation(&self) -> Option<i64> {
+        let stage = self.phase.stage()?;
+        stage.generation().or(self.carried.then_some(self.generation))
     }
 
     /// The decision of the failure-detector that it goes, or went, back on.

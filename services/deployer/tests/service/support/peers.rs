@@ -18,6 +18,7 @@ use slipway_proto::registry::v1 as registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, server};
 use tonic_prost::ProstCodec;
 use tower::service_fn;
@@ -39,6 +40,7 @@ struct Known {
     evaluations: Mutex<Vec<evaluator::Evaluation>>,
     verdict: watch::Sender<(Health, String)>,
     subjects: Mutex<Vec<detector::WatchVerdictRequest>>,
+    gone: CancellationToken,
     steady: watch::Sender<(Health, String)>,
 }
 
@@ -73,6 +75,7 @@ impl StandIns {
             verdict: watch::Sender::new((Health::Insufficient, String::new())),
             steady: watch::Sender::new((Health::Insufficient, String::new())),
             subjects: Mutex::default(),
+            gone: CancellationToken::new(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -81,8 +84,9 @@ impl StandIns {
         Self { address, state, task: Mutex::new(Some(task)) }
     }
 
-    /// None of them answers any more.
+    /// None of them answers any more, and what was streaming ends.
     pub async fn go_away(&self) {
+        self.state.gone.cancel();
         let task = self.task.lock().unwrap().take().unwrap();
         task.abort();
         let _ = task.await;
@@ -229,19 +233,27 @@ fn list_evaluations(
 
 async fn watch_verdict(state: Arc<Known>, request: Request) -> Response {
     let service = service_fn(move |request: tonic::Request<detector::WatchVerdictRequest>| {
+        if state.gone.is_cancelled() {
+            return std::future::ready(Err(Status::unavailable("gone")));
+        }
         let request = request.into_inner();
         let subject = request.subject.clone().unwrap();
         state.subjects.lock().unwrap().push(request.clone());
         let mut said =
             if subject.rollout.is_empty() { state.steady.subscribe() } else { state.verdict.subscribe() };
+        let gone = state.gone.clone();
         let stream = async_stream::stream! {
-            loop {
+            while !gone.is_cancelled() {
                 let (health, decision) = said.borrow_and_update().clone();
                 yield Ok::<_, Status>(report(&subject, health, &decision));
-                let _ = tokio::time::timeout(Duration::from_millis(500), said.changed()).await;
+                tokio::select! {
+                    () = gone.cancelled() => {}
+                    _ = said.changed() => {}
+                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                }
             }
         };
-        std::future::ready(Ok::<_, Status>(tonic::Response::new(stream)))
+        std::future::ready(Ok(tonic::Response::new(stream)))
     });
     let codec = ProstCodec::<detector::VerdictReport, detector::WatchVerdictRequest>::default();
     let answer = server::Grpc::new(codec).server_streaming(service, request).await;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
@@ -63,15 +64,16 @@ fn route_names(routes: &RouteConfiguration) -> Vec<String> {
     routes.virtual_hosts.iter().flat_map(|host| host.routes.iter().map(|route| route.name.clone())).collect()
 }
 
+/// Routes that pin a revision by header have one cluster; the split has them all.
 fn weights(routes: &RouteConfiguration) -> Vec<(String, u32)> {
-    for route in routes.virtual_hosts.iter().flat_map(|host| &host.routes) {
-        let Some(Action::Route(action)) = &route.action else { continue };
-        if let Some(ClusterSpecifier::WeightedClusters(split)) = &action.cluster_specifier {
-            let weight = |weight: Option<envoy_types::pb::google::protobuf::UInt32Value>| weight.map_or(0, |w| w.value);
-            return split.clusters.iter().map(|cluster| (cluster.name.clone(), weight(cluster.weight))).collect();
-        }
-    }
-    Vec::new()
+    let weight = |weight: Option<envoy_types::pb::google::protobuf::UInt32Value>| weight.map_or(0, |w| w.value);
+    let splits = routes.virtual_hosts.iter().flat_map(|host| &host.routes).filter_map(|route| {
+        let Some(Action::Route(action)) = &route.action else { return None };
+        let Some(ClusterSpecifier::WeightedClusters(split)) = &action.cluster_specifier else { return None };
+        let shares = split.clusters.iter().map(|cluster| (cluster.name.clone(), weight(cluster.weight)));
+        Some(shares.collect::<Vec<_>>())
+    });
+    splits.max_by_key(Vec::len).unwrap_or_default()
 }
 
 async fn follow(channel: Channel, node_id: String, seen: Arc<Mutex<Vec<(Instant, RouteConfiguration)>>>) {
@@ -84,7 +86,7 @@ async fn follow(channel: Channel, node_id: String, seen: Arc<Mutex<Vec<(Instant,
     let mut client = AggregatedDiscoveryServiceClient::new(channel);
     let Ok(stream) = client.stream_aggregated_resources(ReceiverStream::new(outgoing)).await else { return };
     let mut stream = stream.into_inner();
-    let mut asked_for_routes = false;
+    let mut asked = Asked::default();
     while let Ok(Some(response)) = stream.message().await {
         if response.type_url == ROUTE
             && let Some(routes) = response.resources.first()
@@ -92,7 +94,7 @@ async fn follow(channel: Channel, node_id: String, seen: Arc<Mutex<Vec<(Instant,
             let routes = RouteConfiguration::decode(routes.value.as_slice()).unwrap();
             seen.lock().unwrap().push((Instant::now(), routes));
         }
-        for request in answers(&response, &mut asked_for_routes) {
+        for request in answers(&response, &mut asked) {
             if requests.send(request).await.is_err() {
                 return;
             }
@@ -100,12 +102,24 @@ async fn follow(channel: Channel, node_id: String, seen: Arc<Mutex<Vec<(Instant,
     }
 }
 
+/// What a stream has asked for so far.
+#[derive(Default)]
+struct Asked {
+    routes: bool,
+    clusters: Vec<String>,
+    assignments: Option<(String, String)>,
+}
+
 /// The acceptance, and what is asked for because of it.
-fn answers(response: &DiscoveryResponse, asked_for_routes: &mut bool) -> Vec<DiscoveryRequest> {
+fn answers(response: &DiscoveryResponse, asked: &mut Asked) -> Vec<DiscoveryRequest> {
     let names: Vec<String> = match response.type_url.as_str() {
         ROUTE => vec!["slipway".into()],
+        ASSIGNMENT => asked.clusters.clone(),
         _ => vec![],
     };
+    if response.type_url == ASSIGNMENT {
+        asked.assignments = Some((response.version_info.clone(), response.nonce.clone()));
+    }
     let mut answers = vec![DiscoveryRequest {
         type_url: response.type_url.clone(),
         version_info: response.version_info.clone(),
@@ -113,14 +127,25 @@ fn answers(response: &DiscoveryResponse, asked_for_routes: &mut bool) -> Vec<Dis
         resource_names: names,
         ..Default::default()
     }];
-    if response.type_url == LISTENER && !*asked_for_routes {
-        *asked_for_routes = true;
+    if response.type_url == LISTENER && !asked.routes {
+        asked.routes = true;
         answers.push(DiscoveryRequest {
             type_url: ROUTE.into(),
             resource_names: vec!["slipway".into()],
             ..Default::default()
         });
-        answers.push(DiscoveryRequest { type_url: ASSIGNMENT.into(), ..Default::default() });
+    }
+    if response.type_url == CLUSTER {
+        let name = |any: &envoy_types::pb::google::protobuf::Any| Cluster::decode(any.value.as_slice()).unwrap().name;
+        asked.clusters = response.resources.iter().map(name).collect();
+        let (version_info, response_nonce) = asked.assignments.clone().unwrap_or_default();
+        answers.push(DiscoveryRequest {
+            type_url: ASSIGNMENT.into(),
+            resource_names: asked.clusters.clone(),
+            version_info,
+            response_nonce,
+            ..Default::default()
+        });
     }
     answers
 }
