@@ -68,6 +68,12 @@ CREATE TABLE traffic (
     PRIMARY KEY (endpoint, generation)
 );
 
+-- The newest generation of an endpoint, until every proxy has accepted it.
+CREATE TABLE traffic_awaited (
+    endpoint TEXT NOT NULL PRIMARY KEY,
+    generation BIGINT NOT NULL
+);
+
 -- `state` is the machine's; `about` is who asked for it and on what evidence. `tick_at` is the deadline that
 -- the timer turns into a Tick; `followed` the traffic generation that proxies or the failure-detector are
 -- asked about.

@@ -52,21 +52,37 @@ pub struct Config {
 
 impl Validate for Config {
     fn validate(&self, problems: &mut Violations) {
-        problems.require(!self.listen.is_empty(), "listen", "must be an address such as 127.0.0.1:7403");
+        problems.require(
+            !self.listen.is_empty(),
+            "listen",
+            "must be an address such as 127.0.0.1:7403",
+        );
         problems.require(
             self.storage_url.starts_with("sqlite:"),
             "storage_url",
             "must be sqlite: and the path of a file",
         );
-        problems.require(!self.data_dir.as_os_str().is_empty(), "data_dir", "must not be empty");
+        problems.require(
+            !self.data_dir.as_os_str().is_empty(),
+            "data_dir",
+            "must not be empty",
+        );
         for (key, address) in [
             ("registry", &self.registry),
             ("evaluator", &self.evaluator),
             ("failure_detector", &self.failure_detector),
         ] {
-            problems.require(address.starts_with("http://"), key, "must begin with http://");
+            problems.require(
+                address.starts_with("http://"),
+                key,
+                "must begin with http://",
+            );
         }
-        problems.require((1..=1_000).contains(&self.work_at_once), "work_at_once", "must be between 1 and 1000");
+        problems.require(
+            (1..=1_000).contains(&self.work_at_once),
+            "work_at_once",
+            "must be between 1 and 1000",
+        );
         problems.require(
             (1..=3_650).contains(&self.explanation_retention_days),
             "explanation_retention_days",
@@ -81,7 +97,10 @@ impl Validate for Config {
             let mut own = Violations::new();
             part.validate(&mut own);
             for violation in own.iter() {
-                problems.push(format!("{prefix}.{}", violation.field), violation.description.clone());
+                problems.push(
+                    format!("{prefix}.{}", violation.field),
+                    violation.description.clone(),
+                );
             }
         };
         nested("xds", &self.xds);
@@ -109,12 +128,24 @@ mod tests {
     #[test]
     fn all_problems_are_named_at_once() {
         let env = [
-            ("SLIPWAY__DEPLOYER__REGISTRY".to_owned(), "ftp://x".to_owned()),
+            (
+                "SLIPWAY__DEPLOYER__REGISTRY".to_owned(),
+                "ftp://x".to_owned(),
+            ),
             ("SLIPWAY__DEPLOYER__WORK_AT_ONCE".to_owned(), "0".to_owned()),
-            ("SLIPWAY__DEPLOYER__XDS__PROXY_LEASE_SECONDS".to_owned(), "0".to_owned()),
+            (
+                "SLIPWAY__DEPLOYER__XDS__PROXY_LEASE_SECONDS".to_owned(),
+                "0".to_owned(),
+            ),
         ];
-        let problems = load::<Config>(DEFAULTS, Some("deployer"), None, env).unwrap_err().problems;
+        let problems = load::<Config>(DEFAULTS, Some("deployer"), None, env)
+            .unwrap_err()
+            .problems;
         assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(problems.iter().any(|problem| problem.contains("deployer.xds.proxy_lease_seconds")));
+        assert!(
+            problems
+                .iter()
+                .any(|problem| problem.contains("deployer.xds.proxy_lease_seconds"))
+        );
     }
 }

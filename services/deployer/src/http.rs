@@ -19,14 +19,17 @@ use crate::xds::Applied;
 
 /// The routes of the deployer's plain HTTP.
 pub fn router(service: Arc<Service>) -> Router {
-    Router::new().route("/model-status/{environment}/{endpoint}", get(model_status)).with_state(service)
+    Router::new()
+        .route("/model-status/{environment}/{endpoint}", get(model_status))
+        .with_state(service)
 }
 
 async fn model_status(
     State(service): State<Arc<Service>>,
     Path((environment, endpoint)): Path<(String, String)>,
 ) -> Response {
-    let name = EnvironmentName::new(&environment).and_then(|environment| EndpointName::new(&environment, &endpoint));
+    let name = EnvironmentName::new(&environment)
+        .and_then(|environment| EndpointName::new(&environment, &endpoint));
     let status = match name {
         Ok(name) => service.status(&name).await,
         Err(error) => Err(Error::invalid("path", error.to_string())),
@@ -44,10 +47,18 @@ fn refuse(error: &Error) -> Response {
         Error::Unavailable { .. } | Error::Exhausted { .. } => StatusCode::SERVICE_UNAVAILABLE,
         other => {
             tracing::error!(error = %other, "status not known");
-            return (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": "internal error"}))).into_response();
+            return (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Json(json!({"error": "internal error"})),
+            )
+                .into_response();
         }
     };
-    (status, Json(json!({"error": error.to_string(), "reason": error.reason()}))).into_response()
+    (
+        status,
+        Json(json!({"error": error.to_string(), "reason": error.reason()})),
+    )
+        .into_response()
 }
 
 fn write(status: &Status) -> Value {
@@ -105,7 +116,8 @@ fn revision(status: &RevisionStatus) -> Value {
 
 fn traffic(status: &Status) -> Value {
     let revision = |number: u32| {
-        slipway_platform::names::RevisionName::new(&status.endpoint, number).map_or_else(|_| String::new(), |name| name.id())
+        slipway_platform::names::RevisionName::new(&status.endpoint, number)
+            .map_or_else(|_| String::new(), |name| name.id())
     };
     json!({
         "generation": status.traffic.generation,

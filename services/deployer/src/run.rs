@@ -42,8 +42,17 @@ pub struct Deps {
 ///
 /// Its database and its folder are its own: `Precondition` `STORAGE_IN_USE` when another process has the
 /// database open.
-pub async fn run(config: Config, deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
-    let peers = Peers::new(&config.registry, &config.evaluator, &config.failure_detector)?;
+pub async fn run(
+    config: Config,
+    deps: Deps,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let peers = Peers::new(
+        &config.registry,
+        &config.evaluator,
+        &config.failure_detector,
+    )?;
     let artifacts = Arc::new(RegistryArtifacts::new(peers.registry_channel()));
     let process = ProcessDriver::new(config.process.clone(), config.data_dir.clone(), artifacts);
     let driver = Arc::new(Drivers::new(Arc::new(process)));
@@ -63,7 +72,11 @@ pub async fn run_with_driver(
     let service = Arc::new(Service {
         db: db.clone(),
         clock: deps.clock.clone(),
-        peers: Peers::new(&config.registry, &config.evaluator, &config.failure_detector)?,
+        peers: Peers::new(
+            &config.registry,
+            &config.evaluator,
+            &config.failure_detector,
+        )?,
         hub: hub.clone(),
         driver,
         live: Live::default(),
@@ -73,11 +86,19 @@ pub async fn run_with_driver(
     lost::adopt(&service).await?;
     let publisher = Arc::new(Publisher::default());
     publisher.run_once(&service).await?;
-    Relay::with_options(db.clone(), deps.bus.clone(), deps.clock.clone(), config.events.clone()).spawn(&tasks);
+    Relay::with_options(
+        db.clone(),
+        deps.bus.clone(),
+        deps.clock.clone(),
+        config.events.clone(),
+    )
+    .spawn(&tasks);
     spawn_loops(&tasks, &service, publisher, &config);
     spawn_consumers(&tasks, &service, &deps);
     let mut routes = tonic::service::Routes::builder();
-    routes.add_service(grpc::service(service.clone())).add_service(xds::service(hub.clone()));
+    routes
+        .add_service(grpc::service(service.clone()))
+        .add_service(xds::service(hub.clone()));
     let options = ServeOptions {
         name: "deployer",
         listener,
@@ -87,7 +108,9 @@ pub async fn run_with_driver(
     };
     let served = serve(options, routes.routes(), Some(http::router(service))).await;
     hub.close();
-    tasks.join(Duration::from_secs(config.stop_within_seconds)).await;
+    tasks
+        .join(Duration::from_secs(config.stop_within_seconds))
+        .await;
     db.close().await;
     served
 }
@@ -95,35 +118,80 @@ pub async fn run_with_driver(
 fn spawn_loops(tasks: &Tasks, service: &Arc<Service>, publisher: Arc<Publisher>, config: &Config) {
     let nudges = Nudges::default();
     let token = tasks.token();
-    tasks.spawn("dispatch", dispatch::run(service.clone(), nudges.clone(), token.clone()));
+    tasks.spawn(
+        "dispatch",
+        dispatch::run(service.clone(), nudges.clone(), token.clone()),
+    );
     let owner = service.clone();
-    tasks.every("publisher", PUBLISH_PERIOD, nudges.publisher.clone(), move || {
-        let (publisher, service) = (publisher.clone(), owner.clone());
-        async move { publisher.run_once(&service).await }
-    });
-    tasks.spawn("proxy follower", observer::follow(service.clone(), nudges.observer.clone(), token.clone()));
+    tasks.every(
+        "publisher",
+        PUBLISH_PERIOD,
+        nudges.publisher.clone(),
+        move || {
+            let (publisher, service) = (publisher.clone(), owner.clone());
+            async move { publisher.run_once(&service).await }
+        },
+    );
+    tasks.spawn(
+        "proxy follower",
+        observer::follow(service.clone(), nudges.observer.clone(), token.clone()),
+    );
     let owner = service.clone();
-    tasks.every("observer", observer::PERIOD, nudges.observer.clone(), move || {
-        let service = owner.clone();
-        async move { observer::run_once(&service).await }
-    });
-    tasks.spawn("timer", timer::run(service.clone(), nudges.timer.clone(), token.clone()));
-    let worker = worker::run(service.clone(), config.work_at_once, nudges.worker.clone(), token.clone());
+    tasks.every(
+        "observer",
+        observer::PERIOD,
+        nudges.observer.clone(),
+        move || {
+            let service = owner.clone();
+            async move { observer::run_once(&service).await }
+        },
+    );
+    tasks.spawn(
+        "timer",
+        timer::run(service.clone(), nudges.timer.clone(), token.clone()),
+    );
+    let worker = worker::run(
+        service.clone(),
+        config.work_at_once,
+        nudges.worker.clone(),
+        token.clone(),
+    );
     tasks.spawn("worker", worker);
-    tasks.spawn("verdict watcher", watcher::run(service.clone(), nudges.watcher.clone(), token.clone()));
+    tasks.spawn(
+        "verdict watcher",
+        watcher::run(service.clone(), nudges.watcher.clone(), token.clone()),
+    );
     tasks.spawn("lost revisions", lost::run(service.clone(), token));
-    let (owner, retention) = (service.clone(), DAY * u32::try_from(config.explanation_retention_days).unwrap_or(90));
-    tasks.every("explanation retention", COLLECT_PERIOD, Nudge::new(), move || {
-        let service = owner.clone();
-        async move { service.collect_explanations(service.clock.now() - retention).await }
-    });
+    let (owner, retention) = (
+        service.clone(),
+        DAY * u32::try_from(config.explanation_retention_days).unwrap_or(90),
+    );
+    tasks.every(
+        "explanation retention",
+        COLLECT_PERIOD,
+        Nudge::new(),
+        move || {
+            let service = owner.clone();
+            async move {
+                service
+                    .collect_explanations(service.clock.now() - retention)
+                    .await
+            }
+        },
+    );
 }
 
 fn spawn_consumers(tasks: &Tasks, service: &Arc<Service>, deps: &Deps) {
     let evaluations = Arc::new(Evaluations(service.clone()));
     let anomalies = Arc::new(Anomalies(service.clone()));
     let (db, bus, clock) = (service.db.clone(), deps.bus.clone(), deps.clock.clone());
-    tasks.spawn("evaluations", consumer::run(db, bus, evaluations, clock, tasks.token()));
+    tasks.spawn(
+        "evaluations",
+        consumer::run(db, bus, evaluations, clock, tasks.token()),
+    );
     let (db, bus, clock) = (service.db.clone(), deps.bus.clone(), deps.clock.clone());
-    tasks.spawn("anomalies", consumer::run(db, bus, anomalies, clock, tasks.token()));
+    tasks.spawn(
+        "anomalies",
+        consumer::run(db, bus, anomalies, clock, tasks.token()),
+    );
 }

@@ -65,7 +65,9 @@ fn every_state_can_end(model: &Environment) -> usize {
         let mut actions = Vec::new();
         model.actions(&world, &mut actions);
         for action in actions {
-            let Some(next) = model.next_state(&world, action.clone()) else { continue };
+            let Some(next) = model.next_state(&world, action.clone()) else {
+                continue;
+            };
             let next_number = match numbers.get(&next) {
                 Some(known) => *known,
                 None => {
@@ -89,7 +91,11 @@ fn every_state_can_end(model: &Environment) -> usize {
         }
     }
     let stuck = numbers.iter().find(|(_, number)| !can_end[**number]);
-    assert!(stuck.is_none(), "this state can never end by itself: {:#?}", stuck.unwrap().0);
+    assert!(
+        stuck.is_none(),
+        "this state can never end by itself: {:#?}",
+        stuck.unwrap().0
+    );
     numbers.len()
 }
 
@@ -98,7 +104,11 @@ fn check(name: &str, model: Environment) {
     let checker = model.clone().checker().threads(2).spawn_bfs().join();
     let visited = checker.unique_state_count();
     checker.assert_properties();
-    println!("{name}: {visited} states, {} transitions, {:?}", checker.state_count(), started.elapsed());
+    println!(
+        "{name}: {visited} states, {} transitions, {:?}",
+        checker.state_count(),
+        started.elapsed()
+    );
     assert!(visited > 1_000, "the model has lost most of its behaviour");
 }
 
@@ -109,7 +119,10 @@ fn invariants_hold_in_every_reachable_state_of_a_canary() {
 
 #[test]
 fn invariants_hold_in_every_reachable_state_of_a_strategy_that_waives() {
-    check("waives, or goes back, for want of evidence", Environment::permissive());
+    check(
+        "waives, or goes back, for want of evidence",
+        Environment::permissive(),
+    );
 }
 
 #[test]
@@ -120,7 +133,10 @@ fn invariants_hold_in_every_reachable_state_of_a_first_rollout() {
 #[test]
 fn every_state_can_end_without_anybodys_help() {
     let started = std::time::Instant::now();
-    let states = every_state_can_end(&Environment::patient())
-        + every_state_can_end(&Environment::first());
-    println!("an end is reachable from each of {states} states, {:?}", started.elapsed());
+    let states =
+        every_state_can_end(&Environment::patient()) + every_state_can_end(&Environment::first());
+    println!(
+        "an end is reachable from each of {states} states, {:?}",
+        started.elapsed()
+    );
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use slipway_deployer::domain::decide::decide;
-use slipway_deployer::domain::rollout::{Deadlines, Phase, Plan, Rollout, RolloutEvent, Verdict, begin, step};
+use slipway_deployer::domain::rollout::{
+    Deadlines, Phase, Plan, Rollout, RolloutEvent, Verdict, begin, step,
+};
 use slipway_deployer::domain::serving::{KnownGood, Pin, Serving};
 use slipway_deployer::domain::strategy::{OnInsufficient, Strategy as Steps, TrafficStep};
 use slipway_deployer::domain::traffic::{Revision, Traffic};
@@ -29,15 +31,22 @@ fn strategies() -> impl Strategy<Value = Steps> {
         let steps = steps
             .into_iter()
             .enumerate()
-            .map(|(index, (hold, require_healthy, on_insufficient, deadline))| TrafficStep {
-                percent: (100 * (index + 1) / count) as u8,
-                min_hold: Duration::from_secs(hold),
-                require_healthy,
-                on_insufficient,
-                deadline: Duration::from_secs(deadline),
-            })
+            .map(
+                |(index, (hold, require_healthy, on_insufficient, deadline))| TrafficStep {
+                    percent: (100 * (index + 1) / count) as u8,
+                    min_hold: Duration::from_secs(hold),
+                    require_healthy,
+                    on_insufficient,
+                    deadline: Duration::from_secs(deadline),
+                },
+            )
             .collect();
-        Steps { name: "any".into(), steps, soak: Duration::from_secs(soak), drain: Duration::from_secs(1) }
+        Steps {
+            name: "any".into(),
+            steps,
+            soak: Duration::from_secs(soak),
+            drain: Duration::from_secs(1),
+        }
     })
 }
 
@@ -47,33 +56,71 @@ fn events() -> impl Strategy<Value = (u64, i64, u8, u8)> {
 }
 
 fn event(generation: i64, kind: u8, detail: u8) -> RolloutEvent {
-    let verdict =
-        [Verdict::Healthy, Verdict::Degraded, Verdict::Insufficient, Verdict::Unmeasurable][usize::from(detail % 4)];
+    let verdict = [
+        Verdict::Healthy,
+        Verdict::Degraded,
+        Verdict::Insufficient,
+        Verdict::Unmeasurable,
+    ][usize::from(detail % 4)];
     let revision = if detail < 3 { CANDIDATE } else { STABLE };
     let text = String::new;
     match kind {
-        0 => RolloutEvent::TurnCame { stable: Some(STABLE), generation, pinned: false },
+        0 => RolloutEvent::TurnCame {
+            stable: Some(STABLE),
+            generation,
+            pinned: false,
+        },
         1 => RolloutEvent::GatePassed,
-        2 => RolloutEvent::GateRefused { code: text(), reason: text() },
+        2 => RolloutEvent::GateRefused {
+            code: text(),
+            reason: text(),
+        },
         3 => RolloutEvent::Provisioned { revision },
-        4 => RolloutEvent::ProvisionFailed { revision, reason: text() },
+        4 => RolloutEvent::ProvisionFailed {
+            revision,
+            reason: text(),
+        },
         5 => RolloutEvent::HealthPassed { revision },
-        6 => RolloutEvent::HealthFailed { revision, reason: text() },
-        7 => RolloutEvent::TrafficApplied { generation, except: vec![] },
-        8 => RolloutEvent::TrafficApplied { generation, except: vec!["p7".into()] },
+        6 => RolloutEvent::HealthFailed {
+            revision,
+            reason: text(),
+        },
+        7 => RolloutEvent::TrafficApplied {
+            generation,
+            except: vec![],
+        },
+        8 => RolloutEvent::TrafficApplied {
+            generation,
+            except: vec!["p7".into()],
+        },
         9 => RolloutEvent::TrafficUnapplied,
         10 => RolloutEvent::TrafficDecided { generation },
-        11 => RolloutEvent::TrafficConflict { current: generation },
+        11 => RolloutEvent::TrafficConflict {
+            current: generation,
+        },
         12 => RolloutEvent::StableAtFault { decision: text() },
         13 => RolloutEvent::RevisionLost { revision },
-        14 => RolloutEvent::Abort { reason: text(), to: None, unpin: detail > 1 },
+        14 => RolloutEvent::Abort {
+            reason: text(),
+            to: None,
+            unpin: detail > 1,
+        },
         15 => RolloutEvent::Pause { reason: text() },
         16 => RolloutEvent::Resume,
-        17 => RolloutEvent::Promote { full: detail > 1, reason: text() },
+        17 => RolloutEvent::Promote {
+            full: detail > 1,
+            reason: text(),
+        },
         18 => RolloutEvent::Superseded,
         19 => RolloutEvent::PinReleased,
         20 | 21 => RolloutEvent::Tick,
-        _ => RolloutEvent::Judged { revision, generation, verdict, decision: text(), text: text() },
+        _ => RolloutEvent::Judged {
+            revision,
+            generation,
+            verdict,
+            decision: text(),
+            text: text(),
+        },
     }
 }
 
@@ -82,7 +129,11 @@ fn served() -> Serving {
         generation: 3,
         traffic: Traffic::all(STABLE),
         stable: Some(STABLE),
-        known_good: vec![KnownGood { revision: STABLE, since: Timestamp(0), judged: true }],
+        known_good: vec![KnownGood {
+            revision: STABLE,
+            since: Timestamp(0),
+            judged: true,
+        }],
         ready: [STABLE, CANDIDATE].into(),
         ..Serving::default()
     }

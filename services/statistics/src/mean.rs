@@ -3,10 +3,13 @@
 
 use crate::bootstrap::{self, Plan};
 use crate::measure::{Interval, Undefined};
-use crate::normal;
+use crate::{normal, proportion};
 
 /// Probabilities are clipped to this distance from 0 and 1 before the logarithm is taken.
 pub const CLIP: f64 = 1e-15;
+
+/// How far from the mean the loss of a row is taken to be whose like was not seen: one nat.
+pub const UNSEEN_LOSS: f64 = 1.0;
 
 /// The negative log likelihood of one row, natural logarithm.
 ///
@@ -96,6 +99,9 @@ impl MeanSketch {
 
     /// The interval of the mean: by bootstrap as long as all rows were kept, by the normal
     /// distribution beyond. Undefined under two rows.
+    ///
+    /// Rows that happen to lose alike say nothing of a row that was not seen: the interval is widened to
+    /// [`proportion::unseen`] on either side, as if such rows were [`UNSEEN_LOSS`] away.
     pub fn interval(&self, plan: &Plan) -> Result<(Interval, MeanMethod), Undefined> {
         let mean = self.mean()?;
         if self.rows < 2 {
@@ -104,13 +110,15 @@ impl MeanSketch {
                 needed: 2,
             });
         }
+        let least = UNSEEN_LOSS * proportion::unseen(self.rows as f64, plan.level);
+        let floor = Interval::new(mean.value - least, mean.value + least);
         if self.rows as usize <= self.keep {
             let resampled = bootstrap::of_mean(&self.kept, plan)?;
-            return Ok((resampled.interval, MeanMethod::Bootstrap));
+            return Ok((resampled.interval.hull(floor), MeanMethod::Bootstrap));
         }
         let half = normal::critical(plan.level) * mean.standard_error;
         Ok((
-            Interval::new(mean.value - half, mean.value + half),
+            Interval::new(mean.value - half, mean.value + half).hull(floor),
             MeanMethod::Normal,
         ))
     }
@@ -156,6 +164,19 @@ mod tests {
             sketch.interval(&plan()),
             Err(Undefined::TooFewRows { .. })
         ));
+    }
+
+    #[test]
+    fn a_few_equal_losses_are_no_certainty() {
+        for keep in [0, 10] {
+            let mut sketch = MeanSketch::new(keep);
+            (0..3).for_each(|_| sketch.push(log_loss(true, 1.0)));
+            let (few, _) = sketch.interval(&plan()).unwrap();
+            assert!(few.low < 0.0 && few.high > 0.5, "{few:?}");
+            (0..2_000).for_each(|_| sketch.push(log_loss(true, 1.0)));
+            let (many, _) = sketch.interval(&plan()).unwrap();
+            assert!(many.high < 0.002 && many.high > 0.0, "{many:?}");
+        }
     }
 
     #[test]

@@ -35,7 +35,9 @@ pub enum Admission {
 /// Whether a new rollout may begin while `running` has not ended. A rollback is never superseded: what comes
 /// waits for it.
 pub fn admit(policy: SecondRollout, running: Option<&Rollout>) -> Admission {
-    let Some(running) = running.filter(|running| !running.ended()) else { return Admission::Begin };
+    let Some(running) = running.filter(|running| !running.ended()) else {
+        return Admission::Begin;
+    };
     let going_back = matches!(running.phase, Phase::RollingBack(_));
     match policy {
         SecondRollout::Queue => Admission::Wait,

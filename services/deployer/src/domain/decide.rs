@@ -27,7 +27,9 @@ pub struct Decision {
 impl Decision {
     /// The commands for a worker.
     pub fn queued(&self) -> impl Iterator<Item = &Command> {
-        self.commands.iter().filter(|command| command.place() == Place::Worker)
+        self.commands
+            .iter()
+            .filter(|command| command.place() == Place::Worker)
     }
 }
 
@@ -47,15 +49,35 @@ pub fn settle(first: Step, serving: &Serving, now: Timestamp) -> Decision {
     let mut rollout = first.next;
     let mut commands = Vec::new();
     let mut answers = VecDeque::new();
-    perform(first.commands, &mut serving, &mut commands, &mut answers, now);
+    perform(
+        first.commands,
+        &mut serving,
+        &mut commands,
+        &mut answers,
+        now,
+    );
     for _ in 0..ANSWERS_MAX {
-        let Some(answer) = answers.pop_front() else { break };
+        let Some(answer) = answers.pop_front() else {
+            break;
+        };
         // An answer that the rollout is past changes nothing: a later one speaks of what is in force.
-        let Ok(step) = rollout::step(&rollout, &answer, now) else { continue };
+        let Ok(step) = rollout::step(&rollout, &answer, now) else {
+            continue;
+        };
         rollout = step.next;
-        perform(step.commands, &mut serving, &mut commands, &mut answers, now);
+        perform(
+            step.commands,
+            &mut serving,
+            &mut commands,
+            &mut answers,
+            now,
+        );
     }
-    Decision { rollout, serving, commands }
+    Decision {
+        rollout,
+        serving,
+        commands,
+    }
 }
 
 fn perform(

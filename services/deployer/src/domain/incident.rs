@@ -56,8 +56,12 @@ impl Withheld {
     /// The same in words.
     pub fn text(self) -> &'static str {
         match self {
-            Withheld::Pinned => "a person has pinned the traffic; a rollback by hand with unpin overrides it",
-            Withheld::RestoredRevision => "the revision was itself put back by a rollback, which is not rolled back",
+            Withheld::Pinned => {
+                "a person has pinned the traffic; a rollback by hand with unpin overrides it"
+            }
+            Withheld::RestoredRevision => {
+                "the revision was itself put back by a rollback, which is not rolled back"
+            }
             Withheld::NoLastKnownGood => "there is no last known good to put back",
         }
     }

@@ -67,15 +67,27 @@ pub struct Serving {
 impl Serving {
     /// What a rollout would put back: stable if it carries traffic, or else what carries most.
     pub fn serving_stable(&self) -> Option<Revision> {
-        self.stable.filter(|stable| self.traffic.carries(*stable)).or_else(|| self.traffic.largest())
+        self.stable
+            .filter(|stable| self.traffic.carries(*stable))
+            .or_else(|| self.traffic.largest())
     }
 
     /// The newest revision, other than the one at fault, that served through its soak with its evidence and
     /// has no alert and no block. One whose evidence was waived counts only when there is no other.
     pub fn last_known_good(&self, at_fault: Option<Revision>) -> Option<Revision> {
-        let usable = |good: &&KnownGood| Some(good.revision) != at_fault && !self.blocked.contains(&good.revision);
-        let newest = |judged: bool| self.known_good.iter().rev().filter(usable).find(|good| good.judged == judged);
-        newest(true).or_else(|| newest(false)).map(|good| good.revision)
+        let usable = |good: &&KnownGood| {
+            Some(good.revision) != at_fault && !self.blocked.contains(&good.revision)
+        };
+        let newest = |judged: bool| {
+            self.known_good
+                .iter()
+                .rev()
+                .filter(usable)
+                .find(|good| good.judged == judged)
+        };
+        newest(true)
+            .or_else(|| newest(false))
+            .map(|good| good.revision)
     }
 
     /// An alert is attributed to a revision: it is not known to be good any more.
@@ -93,7 +105,9 @@ impl Serving {
     /// Whether a revision may be stopped now: it carries nothing, and neither the endpoint nor a rollout that
     /// has not ended needs it.
     pub fn may_stop(&self, revision: Revision, needed: &[Revision]) -> bool {
-        !self.traffic.carries(revision) && self.stable != Some(revision) && !needed.contains(&revision)
+        !self.traffic.carries(revision)
+            && self.stable != Some(revision)
+            && !needed.contains(&revision)
     }
 
     /// Applies a command of a rollout, and says what came of it. Commands that are not the endpoint's change
@@ -101,7 +115,9 @@ impl Serving {
     pub fn perform(&mut self, command: &Command, now: Timestamp) -> Option<RolloutEvent> {
         match command {
             Command::SetTraffic { expected, traffic } => Some(self.set_forward(*expected, traffic)),
-            Command::WithdrawTraffic { at_fault, restore } => Some(self.withdraw(*at_fault, *restore)),
+            Command::WithdrawTraffic { at_fault, restore } => {
+                Some(self.withdraw(*at_fault, *restore))
+            }
             Command::Unpin => {
                 self.pin = None;
                 None
@@ -110,7 +126,11 @@ impl Serving {
                 self.stable = Some(*revision);
                 self.restored = None;
                 self.attribute_alert(*revision);
-                self.known_good.push(KnownGood { revision: *revision, since: now, judged: *judged });
+                self.known_good.push(KnownGood {
+                    revision: *revision,
+                    since: now,
+                    judged: *judged,
+                });
                 let excess = self.known_good.len().saturating_sub(KNOWN_GOOD_MAX);
                 self.known_good.drain(..excess);
                 None
@@ -134,16 +154,26 @@ impl Serving {
 
     fn set_forward(&mut self, expected: i64, traffic: &Traffic) -> RolloutEvent {
         if expected != self.generation || self.pin.is_some() {
-            return RolloutEvent::TrafficConflict { current: self.generation };
+            return RolloutEvent::TrafficConflict {
+                current: self.generation,
+            };
         }
         // Stable serves already, and its loss is an alert; what is new must be ready.
-        let unready = |revision: &Revision| !self.ready.contains(revision) && !self.traffic.carries(*revision);
-        let lost = traffic.targets().iter().map(|target| target.revision).find(unready);
+        let unready = |revision: &Revision| {
+            !self.ready.contains(revision) && !self.traffic.carries(*revision)
+        };
+        let lost = traffic
+            .targets()
+            .iter()
+            .map(|target| target.revision)
+            .find(unready);
         if let Some(revision) = lost {
             return RolloutEvent::RevisionLost { revision };
         }
         self.change(traffic.clone());
-        RolloutEvent::TrafficDecided { generation: self.generation }
+        RolloutEvent::TrafficDecided {
+            generation: self.generation,
+        }
     }
 
     fn withdraw(&mut self, at_fault: Revision, restore: Option<Revision>) -> RolloutEvent {
@@ -152,7 +182,9 @@ impl Serving {
             self.change(traffic);
             self.stable = self.restored;
         }
-        RolloutEvent::TrafficDecided { generation: self.generation }
+        RolloutEvent::TrafficDecided {
+            generation: self.generation,
+        }
     }
 
     fn change(&mut self, traffic: Traffic) {

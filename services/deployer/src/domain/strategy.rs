@@ -93,7 +93,11 @@ impl TrafficStep {
 impl Strategy {
     /// Everything at once, then watched.
     pub fn all_at_once() -> Self {
-        Self::named("all-at-once", vec![TrafficStep::new(100, Duration::ZERO)], MINUTE)
+        Self::named(
+            "all-at-once",
+            vec![TrafficStep::new(100, Duration::ZERO)],
+            MINUTE,
+        )
     }
 
     /// 10 %, 50 %, 100 %, each until it is shown to be healthy.
@@ -104,7 +108,11 @@ impl Strategy {
 
     /// One switch, with a long soak beside the old revision, which stays warm.
     pub fn blue_green() -> Self {
-        Self::named("blue-green", vec![TrafficStep::new(100, 5 * MINUTE)], 30 * MINUTE)
+        Self::named(
+            "blue-green",
+            vec![TrafficStep::new(100, 5 * MINUTE)],
+            30 * MINUTE,
+        )
     }
 
     /// Half of the traffic for three minutes; then all of it unless something is wrong. Promotes without
@@ -115,7 +123,10 @@ impl Strategy {
             deadline: 3 * MINUTE,
             ..TrafficStep::new(50, 3 * MINUTE)
         };
-        let all = TrafficStep { require_healthy: false, ..TrafficStep::new(100, Duration::ZERO) };
+        let all = TrafficStep {
+            require_healthy: false,
+            ..TrafficStep::new(100, Duration::ZERO)
+        };
         Self::named("timed-50-50", vec![half, all], Duration::ZERO)
     }
 
@@ -131,7 +142,12 @@ impl Strategy {
     }
 
     fn named(name: &str, steps: Vec<TrafficStep>, soak: Duration) -> Self {
-        Self { name: name.to_owned(), steps, soak, drain: DRAIN_DEFAULT }
+        Self {
+            name: name.to_owned(),
+            steps,
+            soak,
+            drain: DRAIN_DEFAULT,
+        }
     }
 
     /// Everything that is wrong with it, as (field, reason).
@@ -142,7 +158,10 @@ impl Strategy {
             note("name".to_owned(), "at most 63 characters".to_owned());
         }
         if self.steps.is_empty() || self.steps.len() > STEPS_MAX {
-            note("steps".to_owned(), format!("1 to {STEPS_MAX} steps, and there are {}", self.steps.len()));
+            note(
+                "steps".to_owned(),
+                format!("1 to {STEPS_MAX} steps, and there are {}", self.steps.len()),
+            );
         }
         let mut previous = 0;
         for (index, step) in self.steps.iter().enumerate() {
@@ -155,12 +174,18 @@ impl Strategy {
             previous = previous.max(step.percent);
             for (field, wait) in [("min_hold", step.min_hold), ("deadline", step.deadline)] {
                 if wait > WAIT_MAX {
-                    note(format!("steps[{index}].{field}"), "at most 30 days".to_owned());
+                    note(
+                        format!("steps[{index}].{field}"),
+                        "at most 30 days".to_owned(),
+                    );
                 }
             }
         }
         if self.steps.last().is_some_and(|last| last.percent != 100) {
-            note("steps".to_owned(), "the last step must be at 100 percent".to_owned());
+            note(
+                "steps".to_owned(),
+                "the last step must be at 100 percent".to_owned(),
+            );
         }
         for (field, wait) in [("soak", self.soak), ("drain", self.drain)] {
             if wait > WAIT_MAX {
@@ -177,9 +202,12 @@ mod tests {
 
     #[test]
     fn every_preset_is_valid_and_found_by_its_name() {
-        for strategy in
-            [Strategy::all_at_once(), Strategy::canary(), Strategy::blue_green(), Strategy::timed_half()]
-        {
+        for strategy in [
+            Strategy::all_at_once(),
+            Strategy::canary(),
+            Strategy::blue_green(),
+            Strategy::timed_half(),
+        ] {
             assert_eq!(strategy.problems(), []);
             assert_eq!(Strategy::preset(&strategy.name), Some(strategy));
         }
@@ -192,7 +220,11 @@ mod tests {
         strategy.steps[1].percent = 10;
         strategy.steps[2].percent = 90;
         strategy.soak = WAIT_MAX + Duration::from_secs(1);
-        let fields: Vec<String> = strategy.problems().into_iter().map(|(field, _)| field).collect();
+        let fields: Vec<String> = strategy
+            .problems()
+            .into_iter()
+            .map(|(field, _)| field)
+            .collect();
         assert_eq!(fields, ["steps[1].traffic_percent", "steps", "soak"]);
         strategy.steps.clear();
         assert_eq!(strategy.problems()[0].0, "steps");

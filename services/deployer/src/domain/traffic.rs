@@ -59,7 +59,10 @@ impl Traffic {
             return Err(TrafficError::TooMany(targets.len()));
         }
         for (index, target) in targets.iter().enumerate() {
-            if targets[..index].iter().any(|earlier| earlier.revision == target.revision) {
+            if targets[..index]
+                .iter()
+                .any(|earlier| earlier.revision == target.revision)
+            {
                 return Err(TrafficError::Twice(target.revision));
             }
         }
@@ -72,12 +75,19 @@ impl Traffic {
 
     /// Nobody serves.
     pub const fn empty() -> Self {
-        Self { targets: Vec::new() }
+        Self {
+            targets: Vec::new(),
+        }
     }
 
     /// One revision has it all.
     pub fn all(revision: Revision) -> Self {
-        Self { targets: vec![Target { revision, percent: 100 }] }
+        Self {
+            targets: vec![Target {
+                revision,
+                percent: 100,
+            }],
+        }
     }
 
     /// `percent` for the candidate and the rest for stable; all of it without a stable.
@@ -85,8 +95,14 @@ impl Traffic {
         match stable {
             Some(stable) if percent < 100 && stable != candidate => Self {
                 targets: vec![
-                    Target { revision: candidate, percent },
-                    Target { revision: stable, percent: 100 - percent },
+                    Target {
+                        revision: candidate,
+                        percent,
+                    },
+                    Target {
+                        revision: stable,
+                        percent: 100 - percent,
+                    },
                 ],
             },
             Some(_) | None => Self::all(candidate),
@@ -105,7 +121,10 @@ impl Traffic {
 
     /// The share of a revision; 0 when it is not named.
     pub fn percent_of(&self, revision: Revision) -> u8 {
-        self.targets.iter().find(|target| target.revision == revision).map_or(0, |target| target.percent)
+        self.targets
+            .iter()
+            .find(|target| target.revision == revision)
+            .map_or(0, |target| target.percent)
     }
 
     /// Whether a revision gets any request.
@@ -130,10 +149,15 @@ impl Traffic {
         if !self.carries(at_fault) {
             return None;
         }
-        let others: Vec<Target> = self.targets.iter().copied().filter(|t| t.revision != at_fault).collect();
-        let heir = restore.filter(|restore| *restore != at_fault).or_else(|| {
-            Traffic { targets: others }.largest()
-        });
+        let others: Vec<Target> = self
+            .targets
+            .iter()
+            .copied()
+            .filter(|t| t.revision != at_fault)
+            .collect();
+        let heir = restore
+            .filter(|restore| *restore != at_fault)
+            .or_else(|| Traffic { targets: others }.largest());
         Some(heir.map_or_else(Traffic::empty, Traffic::all))
     }
 }
@@ -170,16 +194,28 @@ mod tests {
     use super::*;
 
     fn target(revision: u32, percent: u8) -> Target {
-        Target { revision: Revision(revision), percent }
+        Target {
+            revision: Revision(revision),
+            percent,
+        }
     }
 
     #[test]
     fn a_split_sums_to_100_or_is_empty() {
         assert!(Traffic::new(vec![]).unwrap().is_empty());
         assert!(Traffic::new(vec![target(2, 10), target(1, 90)]).is_ok());
-        assert_eq!(Traffic::new(vec![target(2, 10), target(1, 80)]), Err(TrafficError::Sum(90)));
-        assert_eq!(Traffic::new(vec![target(2, 200), target(1, 200)]), Err(TrafficError::Sum(400)));
-        assert_eq!(Traffic::new(vec![target(1, 50), target(1, 50)]), Err(TrafficError::Twice(Revision(1))));
+        assert_eq!(
+            Traffic::new(vec![target(2, 10), target(1, 80)]),
+            Err(TrafficError::Sum(90))
+        );
+        assert_eq!(
+            Traffic::new(vec![target(2, 200), target(1, 200)]),
+            Err(TrafficError::Sum(400))
+        );
+        assert_eq!(
+            Traffic::new(vec![target(1, 50), target(1, 50)]),
+            Err(TrafficError::Twice(Revision(1)))
+        );
         let many = (0..11).map(|n| target(n, 0)).collect();
         assert_eq!(Traffic::new(many), Err(TrafficError::TooMany(11)));
     }
@@ -188,23 +224,42 @@ mod tests {
     fn the_candidate_comes_first_and_without_a_stable_it_has_all() {
         let split = Traffic::split(Revision(2), 10, Some(Revision(1)));
         assert_eq!(split.targets(), [target(2, 10), target(1, 90)]);
-        assert_eq!(Traffic::split(Revision(2), 10, None), Traffic::all(Revision(2)));
-        assert_eq!(Traffic::split(Revision(2), 100, Some(Revision(1))), Traffic::all(Revision(2)));
+        assert_eq!(
+            Traffic::split(Revision(2), 10, None),
+            Traffic::all(Revision(2))
+        );
+        assert_eq!(
+            Traffic::split(Revision(2), 100, Some(Revision(1))),
+            Traffic::all(Revision(2))
+        );
     }
 
     #[test]
     fn withdrawing_gives_all_to_what_is_restored() {
         let split = Traffic::split(Revision(2), 10, Some(Revision(1)));
-        assert_eq!(split.withdrawn(Revision(2), Some(Revision(1))), Some(Traffic::all(Revision(1))));
-        assert_eq!(split.withdrawn(Revision(2), None), Some(Traffic::all(Revision(1))));
+        assert_eq!(
+            split.withdrawn(Revision(2), Some(Revision(1))),
+            Some(Traffic::all(Revision(1)))
+        );
+        assert_eq!(
+            split.withdrawn(Revision(2), None),
+            Some(Traffic::all(Revision(1)))
+        );
         assert_eq!(split.withdrawn(Revision(3), Some(Revision(1))), None);
-        assert_eq!(Traffic::all(Revision(2)).withdrawn(Revision(2), None), Some(Traffic::empty()));
+        assert_eq!(
+            Traffic::all(Revision(2)).withdrawn(Revision(2), None),
+            Some(Traffic::empty())
+        );
     }
 
     #[test]
     fn what_is_stored_is_checked_when_it_is_read() {
-        let stored = serde_json::to_string(&Traffic::split(Revision(2), 25, Some(Revision(1)))).unwrap();
-        assert_eq!(stored, r#"[{"revision":2,"percent":25},{"revision":1,"percent":75}]"#);
+        let stored =
+            serde_json::to_string(&Traffic::split(Revision(2), 25, Some(Revision(1)))).unwrap();
+        assert_eq!(
+            stored,
+            r#"[{"revision":2,"percent":25},{"revision":1,"percent":75}]"#
+        );
         assert!(serde_json::from_str::<Traffic>(r#"[{"revision":2,"percent":25}]"#).is_err());
     }
 }

@@ -25,7 +25,13 @@ const HOSTS_MAX: usize = 32;
 const HOST_BYTES_MAX: usize = 253;
 const HEADER_BYTES_MAX: usize = 64;
 /// What the data plane itself gives a meaning to.
-const RESERVED_HEADERS: [&str; 5] = ["cookie", "host", "x-slipway-revision", "x-request-id", "content-length"];
+const RESERVED_HEADERS: [&str; 5] = [
+    "cookie",
+    "host",
+    "x-slipway-revision",
+    "x-request-id",
+    "content-length",
+];
 const GRPC_FAILURES: RangeInclusive<i32> = 1..=16;
 const GRPC_CODES_MAX: usize = 17;
 /// The longest window that the failure-detector judges by.
@@ -70,7 +76,9 @@ pub fn read(message: &proto::Endpoint, violations: &mut Violations) -> Option<En
 
 fn second_rollout(value: i32, violations: &mut Violations) -> Option<SecondRollout> {
     match Word::try_from(value) {
-        Ok(Word::Unspecified | Word::SupersedeBeforeShifting) => Some(SecondRollout::SupersedeBeforeShifting),
+        Ok(Word::Unspecified | Word::SupersedeBeforeShifting) => {
+            Some(SecondRollout::SupersedeBeforeShifting)
+        }
         Ok(Word::Queue) => Some(SecondRollout::Queue),
         Ok(Word::Refuse) => Some(SecondRollout::Refuse),
         Ok(Word::Supersede) => Some(SecondRollout::Supersede),
@@ -82,18 +90,29 @@ fn second_rollout(value: i32, violations: &mut Violations) -> Option<SecondRollo
 }
 
 fn hosts(hosts: &[String], violations: &mut Violations) {
-    violations.require(hosts.len() <= HOSTS_MAX, "endpoint.hosts", format!("at most {HOSTS_MAX}"));
+    violations.require(
+        hosts.len() <= HOSTS_MAX,
+        "endpoint.hosts",
+        format!("at most {HOSTS_MAX}"),
+    );
     for (index, host) in hosts.iter().enumerate() {
         let label = |label: &str| {
-            let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            let inner =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             (1..=63).contains(&label.len())
                 && label.bytes().all(inner)
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };
-        let known = host.len() <= HOST_BYTES_MAX && host.split('.').all(label) && !hosts[..index].contains(host);
+        let known = host.len() <= HOST_BYTES_MAX
+            && host.split('.').all(label)
+            && !hosts[..index].contains(host);
         let field = format!("endpoint.hosts[{index}]");
-        violations.require(known, field, "must be a host name in lower case without a port, and named once");
+        violations.require(
+            known,
+            field,
+            "must be a host name in lower case without a port, and named once",
+        );
     }
 }
 
@@ -101,11 +120,17 @@ fn sticky_header(header: &str, violations: &mut Violations) -> Option<String> {
     if header.is_empty() {
         return None;
     }
-    let token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    let token = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+    };
     let known = header.len() <= HEADER_BYTES_MAX
         && header.bytes().all(token)
         && !RESERVED_HEADERS.contains(&header);
-    violations.require(known, "endpoint.sticky_header", "must be a header's name in lower case that is not taken");
+    violations.require(
+        known,
+        "endpoint.sticky_header",
+        "must be a header's name in lower case that is not taken",
+    );
     Some(header.to_owned())
 }
 
@@ -114,33 +139,59 @@ fn champion(alias: &str, violations: &mut Violations) -> Option<String> {
         "" => Some(CHAMPION_DEFAULT.to_owned()),
         "-" => None,
         alias => {
-            violations.require(alias.parse::<Id>().is_ok(), "endpoint.champion_alias", "must be an id, or -");
+            violations.require(
+                alias.parse::<Id>().is_ok(),
+                "endpoint.champion_alias",
+                "must be an id, or -",
+            );
             let movable = alias != LATEST;
-            violations.require(movable, "endpoint.champion_alias", "latest is moved by the registry alone");
+            violations.require(
+                movable,
+                "endpoint.champion_alias",
+                "latest is moved by the registry alone",
+            );
             Some(alias.to_owned())
         }
     }
 }
 
 /// A number that is 0 takes its default; every other one must be in the range that the failure-detector takes.
-fn judgement(message: Option<&proto::JudgementPolicy>, violations: &mut Violations) -> JudgementPolicy {
+fn judgement(
+    message: Option<&proto::JudgementPolicy>,
+    violations: &mut Violations,
+) -> JudgementPolicy {
     let default = JudgementPolicy::default();
-    let Some(message) = message else { return default };
+    let Some(message) = message else {
+        return default;
+    };
     let mut number = |key: &str, value: f64, default: f64, range: RangeInclusive<f64>| {
         if value == 0.0 {
             return default;
         }
         // A comparison with NaN does not hold.
         let reason = format!("must be 0, or from {} to {}", range.start(), range.end());
-        violations.require(range.contains(&value), format!("endpoint.judgement.{key}"), reason);
+        violations.require(
+            range.contains(&value),
+            format!("endpoint.judgement.{key}"),
+            reason,
+        );
         value
     };
     let alpha = number("alpha", message.alpha, default.alpha, 1e-9..=0.5);
     let margin = number("margin", message.margin, default.margin, 1e-9..=0.999);
     let delta = number("delta", message.delta, default.delta, 1e-9..=0.999);
-    let max_failure_rate = number("max_failure_rate", message.max_failure_rate, default.max_failure_rate, 1e-9..=1.0);
-    let average_run_length =
-        number("average_run_length", message.average_run_length, default.average_run_length, 100.0..=1e15);
+    let max_failure_rate = number(
+        "max_failure_rate",
+        message.max_failure_rate,
+        default.max_failure_rate,
+        1e-9..=1.0,
+    );
+    let average_run_length = number(
+        "average_run_length",
+        message.average_run_length,
+        default.average_run_length,
+        100.0..=1e15,
+    );
     let given = &message.grpc_failure_codes;
     violations.require(
         given.len() <= GRPC_CODES_MAX && given.iter().all(|code| GRPC_FAILURES.contains(code)),
@@ -148,7 +199,13 @@ fn judgement(message: Option<&proto::JudgementPolicy>, violations: &mut Violatio
         "must be gRPC status codes of failures, 1 to 16",
     );
     let mut wait = |key: &str, value, default| {
-        fields::duration_or(&format!("endpoint.judgement.{key}"), value, default, WINDOW_MAX, violations)
+        fields::duration_or(
+            &format!("endpoint.judgement.{key}"),
+            value,
+            default,
+            WINDOW_MAX,
+            violations,
+        )
     };
     JudgementPolicy {
         alpha,
@@ -160,17 +217,33 @@ fn judgement(message: Option<&proto::JudgementPolicy>, violations: &mut Violatio
             message.stopped_answering_after.as_ref(),
             default.stopped_answering_after,
         ),
-        stale_after: wait("stale_after", message.stale_after.as_ref(), default.stale_after),
-        grpc_failure_codes: if given.is_empty() { default.grpc_failure_codes } else { given.clone() },
+        stale_after: wait(
+            "stale_after",
+            message.stale_after.as_ref(),
+            default.stale_after,
+        ),
+        grpc_failure_codes: if given.is_empty() {
+            default.grpc_failure_codes
+        } else {
+            given.clone()
+        },
         average_run_length,
     }
 }
 
 fn deadlines(message: Option<&proto::Deadlines>, violations: &mut Violations) -> Deadlines {
     let default = Deadlines::default();
-    let Some(message) = message else { return default };
+    let Some(message) = message else {
+        return default;
+    };
     let mut or = |key: &str, value: &Option<prost_types::Duration>, default| {
-        fields::duration_or(&format!("endpoint.deadlines.{key}"), value.as_ref(), default, WAIT_MAX, violations)
+        fields::duration_or(
+            &format!("endpoint.deadlines.{key}"),
+            value.as_ref(),
+            default,
+            WAIT_MAX,
+            violations,
+        )
     };
     Deadlines {
         pending: or("pending", &message.pending, default.pending),
@@ -203,7 +276,10 @@ pub fn write(row: &EndpointRow) -> proto::Endpoint {
         hosts: settings.hosts.clone(),
         sticky_header: settings.sticky_header.clone().unwrap_or_default(),
         rollback_window: Some(duration_to_proto(settings.rollback_window)),
-        champion_alias: settings.champion_alias.clone().unwrap_or_else(|| "-".to_owned()),
+        champion_alias: settings
+            .champion_alias
+            .clone()
+            .unwrap_or_else(|| "-".to_owned()),
         deadlines: Some(write_deadlines(&settings.deadlines)),
         create_time: fields::time(row.created_at),
         etag: etag::of(row.generation),
@@ -257,7 +333,10 @@ mod tests {
     fn problems(message: &proto::Endpoint) -> Vec<String> {
         let mut violations = Violations::new();
         read(message, &mut violations);
-        violations.iter().map(|violation| violation.field.clone()).collect()
+        violations
+            .iter()
+            .map(|violation| violation.field.clone())
+            .collect()
     }
 
     #[test]
@@ -269,25 +348,49 @@ mod tests {
         assert_eq!(settings.champion_alias.as_deref(), Some("champion"));
         assert_eq!(settings.judgement, JudgementPolicy::default());
         assert_eq!(settings.deadlines, Deadlines::default());
-        assert_eq!(settings.second_rollout, SecondRollout::SupersedeBeforeShifting);
+        assert_eq!(
+            settings.second_rollout,
+            SecondRollout::SupersedeBeforeShifting
+        );
     }
 
     #[test]
     fn what_the_failure_detector_would_refuse_is_refused_here() {
         let policies = [
-            proto::JudgementPolicy { alpha: 1e-10, ..Default::default() },
-            proto::JudgementPolicy { margin: 1.0, ..Default::default() },
-            proto::JudgementPolicy { delta: -0.1, ..Default::default() },
-            proto::JudgementPolicy { average_run_length: 5.0, ..Default::default() },
-            proto::JudgementPolicy { grpc_failure_codes: vec![0], ..Default::default() },
+            proto::JudgementPolicy {
+                alpha: 1e-10,
+                ..Default::default()
+            },
+            proto::JudgementPolicy {
+                margin: 1.0,
+                ..Default::default()
+            },
+            proto::JudgementPolicy {
+                delta: -0.1,
+                ..Default::default()
+            },
+            proto::JudgementPolicy {
+                average_run_length: 5.0,
+                ..Default::default()
+            },
+            proto::JudgementPolicy {
+                grpc_failure_codes: vec![0],
+                ..Default::default()
+            },
         ];
         for policy in policies {
-            let message = proto::Endpoint { judgement: Some(policy), ..endpoint() };
+            let message = proto::Endpoint {
+                judgement: Some(policy),
+                ..endpoint()
+            };
             let found = problems(&message);
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(found[0].starts_with("endpoint.judgement."), "{found:?}");
         }
-        let taken = proto::Endpoint { champion_alias: "latest".into(), ..endpoint() };
+        let taken = proto::Endpoint {
+            champion_alias: "latest".into(),
+            ..endpoint()
+        };
         assert_eq!(problems(&taken), ["endpoint.champion_alias"]);
     }
 
@@ -297,7 +400,12 @@ mod tests {
             model: "tumor".into(),
             run: None,
             second_rollout: 99,
-            hosts: vec!["UPPER".into(), "a.example.com".into(), "a.example.com".into(), "x:80".into()],
+            hosts: vec![
+                "UPPER".into(),
+                "a.example.com".into(),
+                "a.example.com".into(),
+                "x:80".into(),
+            ],
             sticky_header: "cookie".into(),
             champion_alias: "No".into(),
             judgement: Some(proto::JudgementPolicy {
@@ -306,7 +414,10 @@ mod tests {
                 ..Default::default()
             }),
             deadlines: Some(proto::Deadlines {
-                step: Some(prost_types::Duration { seconds: -5, nanos: 0 }),
+                step: Some(prost_types::Duration {
+                    seconds: -5,
+                    nanos: 0,
+                }),
                 ..Default::default()
             }),
             ..endpoint()

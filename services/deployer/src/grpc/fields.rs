@@ -24,7 +24,10 @@ pub fn time(time: Timestamp) -> Option<prost_types::Timestamp> {
 
 /// An actor, as messages write it.
 pub fn actor(actor: &Actor) -> Option<common::Actor> {
-    Some(common::Actor { kind: actor.kind.clone(), name: actor.name.clone() })
+    Some(common::Actor {
+        kind: actor.kind.clone(),
+        name: actor.name.clone(),
+    })
 }
 
 /// The duration of a field; `default` when it is absent. Negative and too long ones are violations.
@@ -63,7 +66,11 @@ pub fn duration_or(
 
 /// A text of bounded length.
 pub fn text(field: &str, value: &str, violations: &mut Violations) -> String {
-    violations.require(value.len() <= TEXT_MAX, field, format!("must have at most {TEXT_MAX} bytes"));
+    violations.require(
+        value.len() <= TEXT_MAX,
+        field,
+        format!("must have at most {TEXT_MAX} bytes"),
+    );
     value.to_owned()
 }
 
@@ -112,10 +119,21 @@ pub fn retry<M: Message + Name>(
     violations: &mut Violations,
 ) -> Retry {
     let fits = request_id.len() <= REQUEST_ID_MAX;
-    violations.require(fits, "request_id", format!("must have at most {REQUEST_ID_MAX} bytes"));
+    violations.require(
+        fits,
+        "request_id",
+        format!("must have at most {REQUEST_ID_MAX} bytes"),
+    );
     let fingerprint = requests::fingerprint(request).unwrap_or_else(|error| {
-        violations.push("", format!("the request cannot be written as JSON: {error}"));
+        violations.push(
+            "",
+            format!("the request cannot be written as JSON: {error}"),
+        );
         Vec::new()
     });
-    Retry { method, request_id: request_id.to_owned(), fingerprint }
+    Retry {
+        method,
+        request_id: request_id.to_owned(),
+        fingerprint,
+    }
 }

@@ -21,7 +21,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
-use slipway_proto::deployer::v1::deployer_service_server::{DeployerService, DeployerServiceServer};
+use slipway_proto::deployer::v1::deployer_service_server::{
+    DeployerService, DeployerServiceServer,
+};
 use slipway_proto::deployer::v1::*;
 use tonic::{Request, Response, Status};
 
@@ -227,7 +229,10 @@ impl DeployerService for Grpc {
         answer(watch::endpoint_status(&self.service, request.into_inner()).await)
     }
 
-    async fn watch_rollout(&self, request: Request<WatchRolloutRequest>) -> Answer<Self::WatchRolloutStream> {
+    async fn watch_rollout(
+        &self,
+        request: Request<WatchRolloutRequest>,
+    ) -> Answer<Self::WatchRolloutStream> {
         answer(watch::rollout(&self.service, request.into_inner()).await)
     }
 }

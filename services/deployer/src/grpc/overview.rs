@@ -10,12 +10,28 @@ use crate::service::Service;
 
 const RESOURCE_BYTES_MAX: usize = 1_024;
 
-pub async fn list_blocks(service: &Service, request: ListBlocksRequest) -> Result<ListBlocksResponse> {
+pub async fn list_blocks(
+    service: &Service,
+    request: ListBlocksRequest,
+) -> Result<ListBlocksResponse> {
     let parent: EndpointName = fields::name("parent", &request.parent)?;
-    let lifted = if request.include_lifted { "all" } else { "in force" };
-    let page = fields::page(request.page_size, &request.page_token, &["blocks", &request.parent, lifted])?;
-    let (blocks, next_page_token) = service.list_blocks(&parent, request.include_lifted, &page).await?;
-    Ok(ListBlocksResponse { blocks: blocks.iter().map(write_block).collect(), next_page_token })
+    let lifted = if request.include_lifted {
+        "all"
+    } else {
+        "in force"
+    };
+    let page = fields::page(
+        request.page_size,
+        &request.page_token,
+        &["blocks", &request.parent, lifted],
+    )?;
+    let (blocks, next_page_token) = service
+        .list_blocks(&parent, request.include_lifted, &page)
+        .await?;
+    Ok(ListBlocksResponse {
+        blocks: blocks.iter().map(write_block).collect(),
+        next_page_token,
+    })
 }
 
 pub async fn lift_block(service: &Service, request: LiftBlockRequest) -> Result<proto::Block> {
@@ -23,29 +39,52 @@ pub async fn lift_block(service: &Service, request: LiftBlockRequest) -> Result<
     let name: Option<BlockName> = parse("name", &request.name, &mut violations);
     let reason = fields::required_text("reason", &request.reason, &mut violations);
     violations.into_result()?;
-    let Some(name) = name else { return Err(Error::invalid("name", "must be given")) };
-    Ok(write_block(&service.lift_block(&name, &fields::person(&reason)).await?))
+    let Some(name) = name else {
+        return Err(Error::invalid("name", "must be given"));
+    };
+    Ok(write_block(
+        &service.lift_block(&name, &fields::person(&reason)).await?,
+    ))
 }
 
-pub async fn list_audit(service: &Service, request: ListAuditRecordsRequest) -> Result<ListAuditRecordsResponse> {
+pub async fn list_audit(
+    service: &Service,
+    request: ListAuditRecordsRequest,
+) -> Result<ListAuditRecordsResponse> {
     if request.resource.len() > RESOURCE_BYTES_MAX {
         return Err(Error::invalid("resource", "is too long"));
     }
-    let page = fields::page(request.page_size, &request.page_token, &["audit", &request.resource])?;
+    let page = fields::page(
+        request.page_size,
+        &request.page_token,
+        &["audit", &request.resource],
+    )?;
     let (records, next_page_token) = service.list_audit(&request.resource, &page).await?;
-    Ok(ListAuditRecordsResponse { records: records.into_iter().map(write_record).collect(), next_page_token })
+    Ok(ListAuditRecordsResponse {
+        records: records.into_iter().map(write_record).collect(),
+        next_page_token,
+    })
 }
 
-pub async fn list_proxies(service: &Service, _request: ListProxiesRequest) -> Result<ListProxiesResponse> {
+pub async fn list_proxies(
+    service: &Service,
+    _request: ListProxiesRequest,
+) -> Result<ListProxiesResponse> {
     let proxies = service.hub.proxies().into_iter().map(|proxy| proto::Proxy {
         node_id: proxy.node_id,
         connected: proxy.connected,
         last_seen_time: fields::time(proxy.last_seen),
         acked_version: i64::try_from(proxy.acked_version).unwrap_or(i64::MAX),
         nack: proxy.nack.unwrap_or_default(),
-        acked_generations: proxy.acked.into_iter().map(|(endpoint, at)| (endpoint.to_string(), at)).collect(),
+        acked_generations: proxy
+            .acked
+            .into_iter()
+            .map(|(endpoint, at)| (endpoint.to_string(), at))
+            .collect(),
     });
-    Ok(ListProxiesResponse { proxies: proxies.collect() })
+    Ok(ListProxiesResponse {
+        proxies: proxies.collect(),
+    })
 }
 
 /// A block as a message.
@@ -61,7 +100,9 @@ pub fn write_block(block: &Block) -> proto::Block {
         actor: fields::actor(&block.actor),
         lift_time: lifted.and_then(|(time, _, _)| fields::time(*time)),
         lifted_by: lifted.and_then(|(_, actor, _)| fields::actor(actor)),
-        lift_reason: lifted.map(|(_, _, reason)| reason.clone()).unwrap_or_default(),
+        lift_reason: lifted
+            .map(|(_, _, reason)| reason.clone())
+            .unwrap_or_default(),
     }
 }
 

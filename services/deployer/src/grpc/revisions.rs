@@ -19,11 +19,21 @@ pub async fn get(service: &Service, request: GetRevisionRequest) -> Result<proto
     Ok(write(&row, known_good))
 }
 
-pub async fn list(service: &Service, request: ListRevisionsRequest) -> Result<ListRevisionsResponse> {
+pub async fn list(
+    service: &Service,
+    request: ListRevisionsRequest,
+) -> Result<ListRevisionsResponse> {
     let parent: EndpointName = fields::name("parent", &request.parent)?;
-    let page = fields::page(request.page_size, &request.page_token, &["revisions", &request.parent])?;
+    let page = fields::page(
+        request.page_size,
+        &request.page_token,
+        &["revisions", &request.parent],
+    )?;
     let (rows, next_page_token) = service.list_revisions(&parent, &page).await?;
-    Ok(ListRevisionsResponse { revisions: rows.iter().map(|(row, good)| write(row, *good)).collect(), next_page_token })
+    Ok(ListRevisionsResponse {
+        revisions: rows.iter().map(|(row, good)| write(row, *good)).collect(),
+        next_page_token,
+    })
 }
 
 pub async fn tag(service: &Service, request: TagRevisionRequest) -> Result<proto::Revision> {
@@ -32,16 +42,25 @@ pub async fn tag(service: &Service, request: TagRevisionRequest) -> Result<proto
     for (field, tags) in [("add", &request.add), ("remove", &request.remove)] {
         violations.require(tags.len() <= TAGS_MAX, field, format!("at most {TAGS_MAX}"));
         for (index, tag) in tags.iter().enumerate() {
-            let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            let word =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
             let known = (1..=TAG_BYTES_MAX).contains(&tag.len()) && tag.bytes().all(word);
-            violations.require(known, format!("{field}[{index}]"), "must be 1 to 63 letters, digits, - _ or .");
+            violations.require(
+                known,
+                format!("{field}[{index}]"),
+                "must be 1 to 63 letters, digits, - _ or .",
+            );
         }
     }
     let none = request.add.is_empty() && request.remove.is_empty();
     violations.require(!none, "add", "tags to add or to remove must be given");
     violations.into_result()?;
-    let Some(name) = name else { return Err(slipway_platform::Error::invalid("name", "must be given")) };
-    let (row, good) = service.tag_revision(&name, &request.add, &request.remove, &fields::person("")).await?;
+    let Some(name) = name else {
+        return Err(slipway_platform::Error::invalid("name", "must be given"));
+    };
+    let (row, good) = service
+        .tag_revision(&name, &request.add, &request.remove, &fields::person(""))
+        .await?;
     Ok(write(&row, good))
 }
 

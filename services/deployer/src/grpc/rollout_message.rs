@@ -18,7 +18,9 @@ pub fn write(row: &RolloutRow) -> Result<proto::Rollout> {
     let why = rollout.phase.why();
     let named = |revision: Revision| -> Result<String> {
         let name = RevisionName::new(row.endpoint(), revision.0);
-        Ok(name.map_err(|error| Error::internal("name a revision", error))?.to_string())
+        Ok(name
+            .map_err(|error| Error::internal("name a revision", error))?
+            .to_string())
     };
     let record = rollout.rollback.as_ref();
     Ok(proto::Rollout {
@@ -39,8 +41,12 @@ pub fn write(row: &RolloutRow) -> Result<proto::Rollout> {
         deadline: rollout.deadline.and_then(fields::time),
         end_time: row.ended_at.and_then(fields::time),
         rollback_decided_time: record.and_then(|record| fields::time(record.decided_at)),
-        rollback_applied_time: record.and_then(|record| record.applied_at).and_then(fields::time),
-        not_applied_on: record.map(|record| record.not_applied_on.clone()).unwrap_or_default(),
+        rollback_applied_time: record
+            .and_then(|record| record.applied_at)
+            .and_then(fields::time),
+        not_applied_on: record
+            .map(|record| record.not_applied_on.clone())
+            .unwrap_or_default(),
         stalled: matches!(&rollout.phase, Phase::RollingBack(back) if back.stalled),
         verdict: row.about.verdict.as_ref().map(verdict),
         requested_by: fields::actor(&row.about.requested_by),
@@ -54,7 +60,10 @@ pub fn write(row: &RolloutRow) -> Result<proto::Rollout> {
 fn strategy(rollout: &Rollout) -> proto::Strategy {
     match rollout.kind {
         Kind::Release => strategy_message::write(&rollout.plan.strategy),
-        Kind::Rollback => proto::Strategy { name: "rollback".to_owned(), ..Default::default() },
+        Kind::Rollback => proto::Strategy {
+            name: "rollback".to_owned(),
+            ..Default::default()
+        },
     }
 }
 
@@ -88,7 +97,9 @@ fn phase(phase: &Phase) -> Word {
 }
 
 fn paused_from(phase: &Phase) -> Word {
-    let Phase::Paused(paused) = phase else { return Word::Unspecified };
+    let Phase::Paused(paused) = phase else {
+        return Word::Unspecified;
+    };
     match paused.from {
         PausedFrom::Provisioning => Word::Provisioning,
         PausedFrom::Checking => Word::Checking,
@@ -98,10 +109,14 @@ fn paused_from(phase: &Phase) -> Word {
 }
 
 fn waiver(waiver: &Waiver) -> String {
-    let place = waiver.step.map_or("soak".to_owned(), |step| format!("step {}", step + 1));
+    let place = waiver
+        .step
+        .map_or("soak".to_owned(), |step| format!("step {}", step + 1));
     let known = waiver.verdict.name();
     match &waiver.by {
         WaivedBy::Strategy => format!("{place}: by the strategy, with the verdict {known}"),
-        WaivedBy::Person { reason } => format!("{place}: by hand, with the verdict {known}: {reason}"),
+        WaivedBy::Person { reason } => {
+            format!("{place}: by hand, with the verdict {known}: {reason}")
+        }
     }
 }

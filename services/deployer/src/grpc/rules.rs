@@ -19,9 +19,15 @@ pub async fn apply(service: &Service, mut request: ApplyRuleRequest) -> Result<p
     let expected = etag::parse("rule.etag", &message.etag, &mut violations);
     let rule = read(&message, &mut violations);
     violations.into_result()?;
-    let Some(rule) = rule else { return Err(Error::invalid("rule", "is wrong")) };
+    let Some(rule) = rule else {
+        return Err(Error::invalid("rule", "is wrong"));
+    };
     let cause = fields::person("");
-    Ok(write(&service.apply_rule(&rule, expected, request.validate_only, &cause, &retry).await?))
+    Ok(write(
+        &service
+            .apply_rule(&rule, expected, request.validate_only, &cause, &retry)
+            .await?,
+    ))
 }
 
 pub async fn get(service: &Service, request: GetRuleRequest) -> Result<proto::Rule> {
@@ -32,17 +38,25 @@ pub async fn get(service: &Service, request: GetRuleRequest) -> Result<proto::Ru
 pub async fn list(service: &Service, request: ListRulesRequest) -> Result<ListRulesResponse> {
     let page = fields::page(request.page_size, &request.page_token, &["rules"])?;
     let (rows, next_page_token) = service.list_rules(&page).await?;
-    Ok(ListRulesResponse { rules: rows.iter().map(write).collect(), next_page_token })
+    Ok(ListRulesResponse {
+        rules: rows.iter().map(write).collect(),
+        next_page_token,
+    })
 }
 
 pub async fn delete(service: &Service, request: DeleteRuleRequest) -> Result<DeleteRuleResponse> {
     let name: RuleName = fields::name("name", &request.name)?;
     let expected = Service::expected_generation(&request.etag)?;
-    service.delete_rule(&name, expected, &fields::person("")).await?;
+    service
+        .delete_rule(&name, expected, &fields::person(""))
+        .await?;
     Ok(DeleteRuleResponse {})
 }
 
-pub async fn explain(service: &Service, request: ExplainRuleRequest) -> Result<ExplainRuleResponse> {
+pub async fn explain(
+    service: &Service,
+    request: ExplainRuleRequest,
+) -> Result<ExplainRuleResponse> {
     use proto::explain_rule_request::Event;
     let mut violations = Violations::new();
     let rule: Option<RuleName> = fields::optional_name("rule", &request.rule, &mut violations);
@@ -55,24 +69,40 @@ pub async fn explain(service: &Service, request: ExplainRuleRequest) -> Result<E
         Some(Event::Hypothetical(event)) => Some(ExplainEvent::Hypothetical(Asked {
             verdict: verdict("hypothetical.verdict", event.verdict, &mut violations),
             version: fields::optional_name("hypothetical.version", &event.version, &mut violations),
-            endpoint: fields::optional_name("hypothetical.endpoint", &event.endpoint, &mut violations),
-            revision: fields::optional_name("hypothetical.revision", &event.revision, &mut violations),
+            endpoint: fields::optional_name(
+                "hypothetical.endpoint",
+                &event.endpoint,
+                &mut violations,
+            ),
+            revision: fields::optional_name(
+                "hypothetical.revision",
+                &event.revision,
+                &mut violations,
+            ),
             event_type: event.event_type,
         })),
         Some(Event::EventId(_)) | None => {
-            violations.push("event", "must be the id of an event, or one that might come");
+            violations.push(
+                "event",
+                "must be the id of an event, or one that might come",
+            );
             None
         }
     };
     violations.into_result()?;
-    let Some(event) = event else { return Err(Error::invalid("event", "must be given")) };
+    let Some(event) = event else {
+        return Err(Error::invalid("event", "must be given"));
+    };
     let explanations = service.explain_rules(rule.as_ref(), &event).await?;
-    Ok(ExplainRuleResponse { explanations: explanations.into_iter().map(write_explanation).collect() })
+    Ok(ExplainRuleResponse {
+        explanations: explanations.into_iter().map(write_explanation).collect(),
+    })
 }
 
 fn read(message: &proto::Rule, violations: &mut Violations) -> Option<Rule> {
     let name = parse("rule.name", &message.name, violations);
-    let environment: Option<EnvironmentName> = parse("rule.environment", &message.environment, violations);
+    let environment: Option<EnvironmentName> =
+        parse("rule.environment", &message.environment, violations);
     let endpoint = fields::optional_name("rule.endpoint", &message.endpoint, violations);
     let model = fields::optional_name("rule.model", &message.model, violations);
     let command = match proto::rule::Command::try_from(message.command) {
@@ -135,8 +165,16 @@ fn write(row: &RuleRow) -> proto::Rule {
         event_type: rule.event_type.clone(),
         verdict: verdict.into(),
         environment: rule.environment.to_string(),
-        endpoint: rule.endpoint.as_ref().map(ToString::to_string).unwrap_or_default(),
-        model: rule.model.as_ref().map(ToString::to_string).unwrap_or_default(),
+        endpoint: rule
+            .endpoint
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        model: rule
+            .model
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         command: command.into(),
         disabled: rule.disabled,
         update_time: fields::time(row.updated_at),
@@ -147,7 +185,10 @@ fn write(row: &RuleRow) -> proto::Rule {
 fn write_explanation(explanation: Explanation) -> RuleExplanation {
     RuleExplanation {
         rule: explanation.rule.to_string(),
-        endpoint: explanation.endpoint.map(|endpoint| endpoint.to_string()).unwrap_or_default(),
+        endpoint: explanation
+            .endpoint
+            .map(|endpoint| endpoint.to_string())
+            .unwrap_or_default(),
         matched: explanation.matched,
         acted: explanation.acted,
         text: explanation.text,

@@ -28,16 +28,22 @@ const HEALTH_PATH_DEFAULT: &str = "/v2/health/ready";
 const RESERVED: [&str; 2] = ["PORT", "MODEL_DIR"];
 
 /// Reads how a revision runs.
-pub fn read(field: &str, message: Option<&proto::RunSpec>, violations: &mut Violations) -> Option<RunTemplate> {
+pub fn read(
+    field: &str,
+    message: Option<&proto::RunSpec>,
+    violations: &mut Violations,
+) -> Option<RunTemplate> {
     match message.and_then(|message| message.driver.as_ref()) {
         Some(Driver::External(external)) => Some(RunTemplate::External(read_external(
             &format!("{field}.external"),
             external,
             violations,
         ))),
-        Some(Driver::Process(process)) => {
-            Some(RunTemplate::Process(read_process(&format!("{field}.process"), process, violations)))
-        }
+        Some(Driver::Process(process)) => Some(RunTemplate::Process(read_process(
+            &format!("{field}.process"),
+            process,
+            violations,
+        ))),
         None => {
             violations.push(field, "must say how revisions run: external or process");
             None
@@ -45,10 +51,18 @@ pub fn read(field: &str, message: Option<&proto::RunSpec>, violations: &mut Viol
     }
 }
 
-fn read_external(field: &str, message: &proto::ExternalRun, violations: &mut Violations) -> ExternalTemplate {
+fn read_external(
+    field: &str,
+    message: &proto::ExternalRun,
+    violations: &mut Violations,
+) -> ExternalTemplate {
     let count = message.addresses.len();
     let fits = (1..=ADDRESSES_MAX).contains(&count);
-    violations.require(fits, format!("{field}.addresses"), format!("1 to {ADDRESSES_MAX}, and there are {count}"));
+    violations.require(
+        fits,
+        format!("{field}.addresses"),
+        format!("1 to {ADDRESSES_MAX}, and there are {count}"),
+    );
     for (index, address) in message.addresses.iter().enumerate() {
         let parsed: Option<SocketAddr> = address.replace("{version}", "1").parse().ok();
         let reachable = parsed.is_some_and(|address| {
@@ -60,13 +74,27 @@ fn read_external(field: &str, message: &proto::ExternalRun, violations: &mut Vio
             "must be a literal address with a port, such as 127.0.0.1:9001, and named once",
         );
     }
-    path(&format!("{field}.health_path"), &message.health_path, violations);
-    ExternalTemplate { addresses: message.addresses.clone(), health_path: message.health_path.clone() }
+    path(
+        &format!("{field}.health_path"),
+        &message.health_path,
+        violations,
+    );
+    ExternalTemplate {
+        addresses: message.addresses.clone(),
+        health_path: message.health_path.clone(),
+    }
 }
 
-fn read_process(field: &str, message: &proto::ProcessRun, violations: &mut Violations) -> ProcessTemplate {
+fn read_process(
+    field: &str,
+    message: &proto::ProcessRun,
+    violations: &mut Violations,
+) -> ProcessTemplate {
     let count = message.command.len();
-    let program = message.command.first().is_some_and(|program| !program.is_empty());
+    let program = message
+        .command
+        .first()
+        .is_some_and(|program| !program.is_empty());
     violations.require(
         program && count <= ARGUMENTS_MAX,
         format!("{field}.command"),
@@ -77,12 +105,27 @@ fn read_process(field: &str, message: &proto::ProcessRun, violations: &mut Viola
     }
     variables(field, message, violations);
     let roles = roles(field, &message.roles, violations);
-    path(&format!("{field}.health_path"), &message.health_path, violations);
-    let instances = if message.instances == 0 { 1 } else { message.instances };
+    path(
+        &format!("{field}.health_path"),
+        &message.health_path,
+        violations,
+    );
+    let instances = if message.instances == 0 {
+        1
+    } else {
+        message.instances
+    };
     let fits = (1..=INSTANCES_MAX).contains(&instances);
-    violations.require(fits, format!("{field}.instances"), format!("must be 1 to {INSTANCES_MAX}"));
-    let health_path =
-        if message.health_path.is_empty() { HEALTH_PATH_DEFAULT.to_owned() } else { message.health_path.clone() };
+    violations.require(
+        fits,
+        format!("{field}.instances"),
+        format!("must be 1 to {INSTANCES_MAX}"),
+    );
+    let health_path = if message.health_path.is_empty() {
+        HEALTH_PATH_DEFAULT.to_owned()
+    } else {
+        message.health_path.clone()
+    };
     let stop_grace = fields::duration(
         &format!("{field}.stop_grace"),
         message.stop_grace.as_ref(),
@@ -92,7 +135,11 @@ fn read_process(field: &str, message: &proto::ProcessRun, violations: &mut Viola
     );
     ProcessTemplate {
         command: message.command.clone(),
-        env: message.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect::<BTreeMap<_, _>>(),
+        env: message
+            .env
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect::<BTreeMap<_, _>>(),
         health_path,
         roles,
         stop_grace,
@@ -102,16 +149,30 @@ fn read_process(field: &str, message: &proto::ProcessRun, violations: &mut Viola
 
 fn variables(field: &str, message: &proto::ProcessRun, violations: &mut Violations) {
     let count = message.env.len();
-    violations.require(count <= VARIABLES_MAX, format!("{field}.env"), format!("at most {VARIABLES_MAX}"));
+    violations.require(
+        count <= VARIABLES_MAX,
+        format!("{field}.env"),
+        format!("at most {VARIABLES_MAX}"),
+    );
     for (key, text) in message.env.iter().collect::<BTreeMap<_, _>>() {
         let at = format!("{field}.env[{key:?}]");
         let mut bytes = key.bytes();
-        let begins = bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
+        let begins = bytes
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
         let named = begins && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         violations.require(named, at.clone(), "must be a name such as MODEL_NAME");
-        violations.require(!RESERVED.contains(&key.as_str()), at.clone(), "is given by the driver");
+        violations.require(
+            !RESERVED.contains(&key.as_str()),
+            at.clone(),
+            "is given by the driver",
+        );
         let referred = text.as_str() != "env:" && text.as_str() != "file:";
-        violations.require(referred, at.clone(), "a secret reference must say what it refers to");
+        violations.require(
+            referred,
+            at.clone(),
+            "a secret reference must say what it refers to",
+        );
         value(&at, text, violations);
     }
 }
@@ -120,22 +181,35 @@ fn roles(field: &str, roles: &[String], violations: &mut Violations) -> Vec<Stri
     if roles.is_empty() {
         return vec!["model".to_owned()];
     }
-    violations.require(roles.len() <= ROLES_MAX, format!("{field}.roles"), format!("at most {ROLES_MAX}"));
+    violations.require(
+        roles.len() <= ROLES_MAX,
+        format!("{field}.roles"),
+        format!("at most {ROLES_MAX}"),
+    );
     for (index, role) in roles.iter().enumerate() {
         let known = role.parse::<Id>().is_ok() && !roles[..index].contains(role);
-        violations.require(known, format!("{field}.roles[{index}]"), "must be an id, and named once");
+        violations.require(
+            known,
+            format!("{field}.roles[{index}]"),
+            "must be an id, and named once",
+        );
     }
     roles.to_vec()
 }
 
 fn value(field: &str, text: &str, violations: &mut Violations) {
     let fits = text.len() <= VALUE_BYTES_MAX && !text.contains('\0');
-    violations.require(fits, field, format!("must have at most {VALUE_BYTES_MAX} bytes, and none of them zero"));
+    violations.require(
+        fits,
+        field,
+        format!("must have at most {VALUE_BYTES_MAX} bytes, and none of them zero"),
+    );
 }
 
 fn path(field: &str, path: &str, violations: &mut Violations) {
     let visible = path.bytes().all(|byte| byte.is_ascii_graphic());
-    let fits = path.is_empty() || (path.starts_with('/') && path.len() <= PATH_BYTES_MAX && visible);
+    let fits =
+        path.is_empty() || (path.starts_with('/') && path.len() <= PATH_BYTES_MAX && visible);
     violations.require(fits, field, "must be empty, or a path such as /healthz");
 }
 
@@ -155,7 +229,9 @@ pub fn write(run: &RunTemplate) -> proto::RunSpec {
             instances: i32::try_from(process.instances).unwrap_or(i32::MAX),
         }),
     };
-    proto::RunSpec { driver: Some(driver) }
+    proto::RunSpec {
+        driver: Some(driver),
+    }
 }
 
 #[cfg(test)]
@@ -163,22 +239,41 @@ mod tests {
     use super::*;
 
     fn process() -> proto::ProcessRun {
-        proto::ProcessRun { command: vec!["./serve".into(), "{port}".into()], ..Default::default() }
+        proto::ProcessRun {
+            command: vec!["./serve".into(), "{port}".into()],
+            ..Default::default()
+        }
     }
 
     fn problems(driver: Driver) -> Vec<String> {
         let mut violations = Violations::new();
-        read("run", Some(&proto::RunSpec { driver: Some(driver) }), &mut violations);
-        violations.iter().map(|violation| violation.field.clone()).collect()
+        read(
+            "run",
+            Some(&proto::RunSpec {
+                driver: Some(driver),
+            }),
+            &mut violations,
+        );
+        violations
+            .iter()
+            .map(|violation| violation.field.clone())
+            .collect()
     }
 
     #[test]
     fn a_process_gets_its_defaults_and_comes_back_as_it_was_written() {
         let mut violations = Violations::new();
-        let message = proto::RunSpec { driver: Some(Driver::Process(process())) };
+        let message = proto::RunSpec {
+            driver: Some(Driver::Process(process())),
+        };
         let run = read("run", Some(&message), &mut violations).unwrap();
-        let RunTemplate::Process(template) = &run else { panic!("{run:?}") };
-        assert_eq!((template.instances, template.roles.as_slice()), (1, &["model".to_owned()][..]));
+        let RunTemplate::Process(template) = &run else {
+            panic!("{run:?}")
+        };
+        assert_eq!(
+            (template.instances, template.roles.as_slice()),
+            (1, &["model".to_owned()][..])
+        );
         assert_eq!(template.health_path, "/v2/health/ready");
         assert_eq!(read("run", Some(&write(&run)), &mut violations), Some(run));
         assert!(violations.is_empty());
@@ -206,19 +301,39 @@ mod tests {
                 "run.process.roles[1]",
             ]
         );
-        assert_eq!(problems(Driver::Process(proto::ProcessRun::default())), ["run.process.command"]);
+        assert_eq!(
+            problems(Driver::Process(proto::ProcessRun::default())),
+            ["run.process.command"]
+        );
     }
 
     #[test]
     fn an_external_address_is_literal() {
         let external = |address: &str| {
-            Driver::External(proto::ExternalRun { addresses: vec![address.into()], health_path: String::new() })
+            Driver::External(proto::ExternalRun {
+                addresses: vec![address.into()],
+                health_path: String::new(),
+            })
         };
         assert!(problems(external("127.0.0.1:910{version}")).is_empty());
         assert!(problems(external("[::1]:9001")).is_empty());
-        for wrong in ["models.example.com:80", "127.0.0.1", "127.0.0.1:0", "{version}", "0.0.0.0:80", "224.0.0.1:80"] {
-            assert_eq!(problems(external(wrong)), ["run.external.addresses[0]"], "{wrong}");
+        for wrong in [
+            "models.example.com:80",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "{version}",
+            "0.0.0.0:80",
+            "224.0.0.1:80",
+        ] {
+            assert_eq!(
+                problems(external(wrong)),
+                ["run.external.addresses[0]"],
+                "{wrong}"
+            );
         }
-        assert_eq!(problems(Driver::External(proto::ExternalRun::default())), ["run.external.addresses"]);
+        assert_eq!(
+            problems(Driver::External(proto::ExternalRun::default())),
+            ["run.external.addresses"]
+        );
     }
 }

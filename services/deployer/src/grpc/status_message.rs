@@ -15,15 +15,24 @@ pub fn write(status: &Status) -> Result<proto::EndpointStatus> {
     Ok(proto::EndpointStatus {
         name: status.endpoint.to_string(),
         deployment_mode: mode(status.mode).into(),
-        current_model: status.current.as_ref().is_some_and(|current| current.percent > 0 || current.ready),
+        current_model: status
+            .current
+            .as_ref()
+            .is_some_and(|current| current.percent > 0 || current.ready),
         canary_model: status.canary.is_some(),
         current_version: status.current.as_ref().map(revision),
         canary_version: status.canary.as_ref().map(revision),
-        canary_elapsed_minutes: status.canary_elapsed.map_or(0.0, |elapsed| elapsed.as_secs_f64() / 60.0),
+        canary_elapsed_minutes: status
+            .canary_elapsed
+            .map_or(0.0, |elapsed| elapsed.as_secs_f64() / 60.0),
         ready_for_promotion: status.ready_for_promotion,
         promotion_countdown_seconds: status.promotion_countdown.as_secs_f64(),
         traffic: Some(traffic::write(&status.traffic)?),
-        rollout: status.rollout.as_ref().map(rollout_message::write).transpose()?,
+        rollout: status
+            .rollout
+            .as_ref()
+            .map(rollout_message::write)
+            .transpose()?,
         last_known_good: good.map(|(name, _)| name.to_string()).unwrap_or_default(),
         last_known_good_warm: good.is_some_and(|(_, warm)| *warm),
         applied: Some(applied(&status.applied, status.traffic.generation)),
@@ -65,5 +74,10 @@ fn applied(applied: &Applied, generation: i64) -> proto::Applied {
         Applied::Applied { at } => (State::Applied, Vec::new(), fields::time(*at)),
         Applied::AppliedExcept(proxies) => (State::AppliedExcept, proxies.clone(), None),
     };
-    proto::Applied { state: state.into(), generation, proxies, time }
+    proto::Applied {
+        state: state.into(),
+        generation,
+        proxies,
+        time,
+    }
 }

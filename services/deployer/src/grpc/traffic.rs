@@ -21,19 +21,48 @@ pub async fn set(service: &Service, mut request: SetTrafficRequest) -> Result<pr
     let endpoint: Option<EndpointName> = parse("endpoint", &request.endpoint, &mut violations);
     let mut targets = Vec::new();
     for (index, target) in request.targets.iter().enumerate() {
-        let revision: Option<RevisionName> =
-            parse(&format!("targets[{index}].revision"), &target.revision, &mut violations);
-        let percent = u8::try_from(target.percent).ok().filter(|percent| *percent <= 100);
-        violations.require(percent.is_some(), format!("targets[{index}].percent"), "must be 0 to 100");
+        let revision: Option<RevisionName> = parse(
+            &format!("targets[{index}].revision"),
+            &target.revision,
+            &mut violations,
+        );
+        let percent = u8::try_from(target.percent)
+            .ok()
+            .filter(|percent| *percent <= 100);
+        violations.require(
+            percent.is_some(),
+            format!("targets[{index}].percent"),
+            "must be 0 to 100",
+        );
         targets.extend(revision.zip(percent));
     }
-    let sum: i64 = request.targets.iter().map(|target| i64::from(target.percent)).sum();
-    violations.require(sum == 100, "targets", format!("percentages must sum to 100, and they sum to {sum}"));
-    violations.require(request.generation >= 0, "generation", "must not be negative");
+    let sum: i64 = request
+        .targets
+        .iter()
+        .map(|target| i64::from(target.percent))
+        .sum();
+    violations.require(
+        sum == 100,
+        "targets",
+        format!("percentages must sum to 100, and they sum to {sum}"),
+    );
+    violations.require(
+        request.generation >= 0,
+        "generation",
+        "must not be negative",
+    );
     let reason = fields::required_text("reason", &request.reason, &mut violations);
-    let pin_for = fields::duration_or("pin_for", request.pin_for.as_ref(), PIN_DEFAULT, PIN_MAX, &mut violations);
+    let pin_for = fields::duration_or(
+        "pin_for",
+        request.pin_for.as_ref(),
+        PIN_DEFAULT,
+        PIN_MAX,
+        &mut violations,
+    );
     violations.into_result()?;
-    let Some(endpoint) = endpoint else { return Err(Error::invalid("endpoint", "must be given")) };
+    let Some(endpoint) = endpoint else {
+        return Err(Error::invalid("endpoint", "must be given"));
+    };
     let asked = SetTraffic {
         endpoint,
         targets,
@@ -53,12 +82,22 @@ pub async fn unpin(service: &Service, request: UnpinRequest) -> Result<proto::Tr
     write(&service.unpin(&endpoint, &fields::person(&reason)).await?)
 }
 
-pub async fn history(service: &Service, request: ListTrafficHistoryRequest) -> Result<ListTrafficHistoryResponse> {
+pub async fn history(
+    service: &Service,
+    request: ListTrafficHistoryRequest,
+) -> Result<ListTrafficHistoryResponse> {
     let parent: EndpointName = fields::name("parent", &request.parent)?;
-    let page = fields::page(request.page_size, &request.page_token, &["traffic", &request.parent])?;
+    let page = fields::page(
+        request.page_size,
+        &request.page_token,
+        &["traffic", &request.parent],
+    )?;
     let (rows, next_page_token) = service.traffic_history(&parent, &page).await?;
     let traffic: Result<Vec<_>> = rows.iter().map(write).collect();
-    Ok(ListTrafficHistoryResponse { traffic: traffic?, next_page_token })
+    Ok(ListTrafficHistoryResponse {
+        traffic: traffic?,
+        next_page_token,
+    })
 }
 
 /// Traffic as a message.
@@ -67,11 +106,17 @@ pub fn write(record: &TrafficRecord) -> Result<proto::Traffic> {
     for target in record.traffic.targets() {
         let name = RevisionName::new(&record.endpoint, target.revision.0)
             .map_err(|error| Error::internal("name a revision", error))?;
-        targets.push(TrafficTarget { revision: name.to_string(), percent: i32::from(target.percent) });
+        targets.push(TrafficTarget {
+            revision: name.to_string(),
+            percent: i32::from(target.percent),
+        });
     }
     let pin = record.pin.as_ref().map(|pin| proto::Pin {
         reason: pin.reason.clone(),
-        actor: Some(common::Actor { kind: "user".to_owned(), name: pin.by.clone() }),
+        actor: Some(common::Actor {
+            kind: "user".to_owned(),
+            name: pin.by.clone(),
+        }),
         expire_time: fields::time(pin.expires_at),
     });
     Ok(proto::Traffic {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use slipway_platform::error::Result;
 use slipway_platform::names::{EndpointName, RolloutName};
-use slipway_proto::deployer::v1::{EndpointStatus, GetEndpointStatusRequest, WatchRolloutRequest, WatchRolloutResponse};
+use slipway_proto::deployer::v1::{
+    EndpointStatus, GetEndpointStatusRequest, WatchRolloutRequest, WatchRolloutResponse,
+};
 use tokio::sync::watch;
 
 use super::{Streamed, fields, rollout_message, status_message};
@@ -44,7 +46,10 @@ impl Changes {
 }
 
 /// The rollout at once, on every change, and at its end; then the stream ends.
-pub async fn rollout(service: &Arc<Service>, request: WatchRolloutRequest) -> Result<Streamed<WatchRolloutResponse>> {
+pub async fn rollout(
+    service: &Arc<Service>,
+    request: WatchRolloutRequest,
+) -> Result<Streamed<WatchRolloutResponse>> {
     let name: RolloutName = fields::name("name", &request.name)?;
     let mut changes = Changes::of(service);
     // An unknown name is an answer, not the end of a stream.

@@ -45,21 +45,38 @@ pub struct Report {
 
 impl Peers {
     /// Opens a watch. The stream ends when the failure-detector goes away, and then nothing is measured.
-    pub async fn watch(&self, subject: &Subject) -> Result<impl Stream<Item = Result<Report>> + Send + use<>> {
+    pub async fn watch(
+        &self,
+        subject: &Subject,
+    ) -> Result<impl Stream<Item = Result<Report>> + Send + use<>> {
         let request = proto::WatchVerdictRequest {
             subject: Some(proto::Subject {
                 endpoint: subject.endpoint.to_string(),
-                rollout: subject.rollout.as_ref().map(ToString::to_string).unwrap_or_default(),
+                rollout: subject
+                    .rollout
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
                 candidate: subject.candidate.to_string(),
-                stable: subject.stable.as_ref().map(ToString::to_string).unwrap_or_default(),
+                stable: subject
+                    .stable
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
             }),
             judgement: Some(judgement(&subject.judgement)),
             generation: subject.generation,
             concurrent: subject.concurrent,
         };
         let mut client = FailureDetectorServiceClient::new(self.detector.clone());
-        let stream = client.watch_verdict(request).await.map_err(Error::from)?.into_inner();
-        Ok(futures::StreamExt::map(stream, |report| report.map(read).map_err(Error::from)))
+        let stream = client
+            .watch_verdict(request)
+            .await
+            .map_err(Error::from)?
+            .into_inner();
+        Ok(futures::StreamExt::map(stream, |report| {
+            report.map(read).map_err(Error::from)
+        }))
     }
 }
 
@@ -85,7 +102,9 @@ fn read(report: proto::VerdictReport) -> Report {
         proto::Health::Unmeasurable | proto::Health::Unspecified => Verdict::Unmeasurable,
     };
     let evidence = report.evidence.unwrap_or_default();
-    let counts = |counts: Option<proto::Counts>| counts.map_or((0, 0), |counts| (counts.observations, counts.failures));
+    let counts = |counts: Option<proto::Counts>| {
+        counts.map_or((0, 0), |counts| (counts.observations, counts.failures))
+    };
     Report {
         summary: VerdictSummary {
             verdict,

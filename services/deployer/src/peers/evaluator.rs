@@ -14,7 +14,11 @@ const EVALUATIONS_MAX: i32 = 1_000;
 
 impl Peers {
     /// The evaluations of this digest that passed, expired ones included.
-    pub async fn passed_evaluations(&self, workspace: &WorkspaceName, digest: &str) -> Result<Vec<Evidence>> {
+    pub async fn passed_evaluations(
+        &self,
+        workspace: &WorkspaceName,
+        digest: &str,
+    ) -> Result<Vec<Evidence>> {
         let request = proto::ListEvaluationsRequest {
             parent: workspace.to_string(),
             filter: format!("version_digest = \"{digest}\" AND verdict = PASS"),
@@ -22,7 +26,11 @@ impl Peers {
             page_token: String::new(),
         };
         let mut client = EvaluatorServiceClient::new(self.evaluator.clone());
-        let page = client.list_evaluations(request).await.map_err(Error::from)?.into_inner();
+        let page = client
+            .list_evaluations(request)
+            .await
+            .map_err(Error::from)?
+            .into_inner();
         let passed = page.evaluations.into_iter().filter(|evaluation| {
             evaluation.verdict() == slipway_proto::common::v1::Verdict::Pass
                 && evaluation.state() == proto::evaluation::State::Completed
@@ -36,7 +44,9 @@ fn evidence(evaluation: proto::Evaluation) -> Evidence {
     Evidence {
         source: match evaluation.source() {
             proto::evaluation::Source::Measured => SourceOfEvidence::Measured,
-            proto::evaluation::Source::Supplied | proto::evaluation::Source::Unspecified => SourceOfEvidence::Supplied,
+            proto::evaluation::Source::Supplied | proto::evaluation::Source::Unspecified => {
+                SourceOfEvidence::Supplied
+            }
         },
         ended_at: time(evaluation.end_time),
         // Evidence that does not say how long it counts does not count.

@@ -28,9 +28,15 @@ pub struct Candidate {
 impl Peers {
     /// The version with this name, or that this alias points at.
     pub async fn version(&self, name: &str) -> Result<Candidate> {
-        let request = proto::GetVersionRequest { name: name.to_owned() };
+        let request = proto::GetVersionRequest {
+            name: name.to_owned(),
+        };
         let mut client = RegistryServiceClient::new(self.registry.clone());
-        let version = client.get_version(request).await.map_err(Error::from)?.into_inner();
+        let version = client
+            .get_version(request)
+            .await
+            .map_err(Error::from)?
+            .into_inner();
         let refusal = refusal_of(&version);
         Ok(Candidate {
             version: version.name.parse()?,
@@ -43,7 +49,10 @@ impl Peers {
 
     /// The version that an alias points at; `None` if there is no such alias.
     pub async fn alias(&self, alias: &AliasName) -> Result<Option<String>> {
-        let request = proto::GetAliasRequest { name: alias.to_string(), at: None };
+        let request = proto::GetAliasRequest {
+            name: alias.to_string(),
+            at: None,
+        };
         let mut client = RegistryServiceClient::new(self.registry.clone());
         match client.get_alias(request).await.map_err(Error::from) {
             Ok(alias) => Ok(Some(alias.into_inner().version)),
@@ -88,10 +97,17 @@ fn refusal_of(version: &proto::Version) -> Option<Refusal> {
     let because = |what: &str| format!("{} is {what}: {}", version.name, version.state_reason);
     match version.state() {
         proto::version::State::Active => None,
-        proto::version::State::Archived => Some(Refusal { code: "ARCHIVED", text: because("archived") }),
-        proto::version::State::Quarantined => Some(Refusal { code: "QUARANTINED", text: because("quarantined") }),
-        proto::version::State::Unspecified => {
-            Some(Refusal { code: "STATE_UNKNOWN", text: because("in a state that is not known") })
-        }
+        proto::version::State::Archived => Some(Refusal {
+            code: "ARCHIVED",
+            text: because("archived"),
+        }),
+        proto::version::State::Quarantined => Some(Refusal {
+            code: "QUARANTINED",
+            text: because("quarantined"),
+        }),
+        proto::version::State::Unspecified => Some(Refusal {
+            code: "STATE_UNKNOWN",
+            text: because("in a state that is not known"),
+        }),
     }
 }

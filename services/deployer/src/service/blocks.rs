@@ -41,7 +41,11 @@ impl Service {
     }
 
     /// A page of the audit, newest first, and where the page ends.
-    pub async fn list_audit(&self, resource: &str, page: &Page) -> Result<(Vec<AuditRecord>, String)> {
+    pub async fn list_audit(
+        &self,
+        resource: &str,
+        page: &Page,
+    ) -> Result<(Vec<AuditRecord>, String)> {
         let rows = audit::list(&mut *self.db.read().await?, resource, page).await?;
         Ok(page.cut(rows, |record| record.sequence.to_string()))
     }

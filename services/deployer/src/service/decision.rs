@@ -32,12 +32,20 @@ pub struct Cause {
 impl Cause {
     /// A person.
     pub fn person(actor: Actor, reason: impl Into<String>) -> Self {
-        Self { actor, reason: reason.into(), id: String::new() }
+        Self {
+            actor,
+            reason: reason.into(),
+            id: String::new(),
+        }
     }
 
     /// The deployer itself: a result, an observation, a deadline.
     pub fn deployer() -> Self {
-        Self { actor: Actor::service("deployer"), reason: String::new(), id: String::new() }
+        Self {
+            actor: Actor::service("deployer"),
+            reason: String::new(),
+            id: String::new(),
+        }
     }
 }
 
@@ -71,7 +79,10 @@ pub async fn save(
 ) -> Result<()> {
     let row = &mut scene.rollouts[index];
     let before = std::mem::replace(&mut row.rollout, decision.rollout);
-    if before == row.rollout && decision.commands.is_empty() && scene.endpoint.serving == decision.serving {
+    if before == row.rollout
+        && decision.commands.is_empty()
+        && scene.endpoint.serving == decision.serving
+    {
         return Ok(());
     }
     if row.rollout.ended() {
@@ -114,8 +125,15 @@ pub async fn give_turn(tx: &mut Tx, scene: &mut Scene, now: Timestamp) -> Result
     if scene.running().is_some() {
         return Ok(());
     }
-    let Some(next) = scene.next_in_queue() else { return Ok(()) };
-    let decision = decide(&scene.rollouts[next].rollout, &scene.endpoint.serving, &turn(scene), now);
+    let Some(next) = scene.next_in_queue() else {
+        return Ok(());
+    };
+    let decision = decide(
+        &scene.rollouts[next].rollout,
+        &scene.endpoint.serving,
+        &turn(scene),
+        now,
+    );
     match decision {
         Ok(decision) => save(tx, scene, next, decision, &Cause::deployer(), now).await,
         Err(rejected) => Err(Error::internal("give a rollout its turn", rejected)),
@@ -140,7 +158,12 @@ pub fn refused(rejected: Rejected, subject: &RolloutName) -> Error {
 impl Service {
     /// Lets a rollout hear an event that nobody waits for an answer to. A rejection is not an error: the
     /// event came late or twice.
-    pub async fn tell(&self, rollout: &RolloutName, event: &RolloutEvent, cause: &Cause) -> Result<()> {
+    pub async fn tell(
+        &self,
+        rollout: &RolloutName,
+        event: &RolloutEvent,
+        cause: &Cause,
+    ) -> Result<()> {
         let mut tx = self.db.begin().await?;
         self.tell_in(&mut tx, rollout, event, cause).await?;
         tx.commit().await
@@ -168,10 +191,21 @@ impl Service {
         let mut tx = self.db.begin().await?;
         let (mut scene, index) = Scene::of_rollout(&mut tx, rollout).await?;
         let generation = scene.rollouts[index].generation;
-        let heard = hear(&mut tx, &mut scene, index, &RolloutEvent::Tick, &Cause::deployer(), now).await?;
+        let heard = hear(
+            &mut tx,
+            &mut scene,
+            index,
+            &RolloutEvent::Tick,
+            &Cause::deployer(),
+            now,
+        )
+        .await?;
         let row = &scene.rollouts[index];
         if heard.is_err() || row.generation == generation {
-            let next = row.rollout.next_tick(now).map(|next| next.max(now + REARM_MIN));
+            let next = row
+                .rollout
+                .next_tick(now)
+                .map(|next| next.max(now + REARM_MIN));
             rollouts::rearm(&mut tx, rollout, next).await?;
         }
         tx.commit().await
@@ -187,7 +221,11 @@ impl Service {
     ) -> Result<rollouts::RolloutRow> {
         let mut tx = self.db.begin().await?;
         let (mut scene, index) = Scene::of_rollout(&mut tx, rollout).await?;
-        etag::check(expected, scene.rollouts[index].generation, &rollout.to_string())?;
+        etag::check(
+            expected,
+            scene.rollouts[index].generation,
+            &rollout.to_string(),
+        )?;
         hear(&mut tx, &mut scene, index, event, cause, self.now())
             .await?
             .map_err(|rejected| refused(rejected, rollout))?;

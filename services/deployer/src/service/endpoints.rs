@@ -29,25 +29,51 @@ impl Service {
     pub async fn create_endpoint(&self, new: &NewEndpoint) -> Result<EndpointRow> {
         let now = self.now();
         let mut tx = self.db.begin().await?;
-        let Retry { method, request_id, fingerprint } = &new.retry;
-        if requests::replay::<String>(&mut tx, method, request_id, fingerprint).await?.is_some() {
+        let Retry {
+            method,
+            request_id,
+            fingerprint,
+        } = &new.retry;
+        if requests::replay::<String>(&mut tx, method, request_id, fingerprint)
+            .await?
+            .is_some()
+        {
             return endpoints::get(&mut tx, &new.name).await;
         }
         environments::get(&mut tx, new.name.environment()).await?;
         endpoints::insert(&mut tx, &new.name, &new.settings, now).await?;
         records::audit(&mut tx, &new.cause, now, "endpoint.create", &new.name, "").await?;
-        requests::record(&mut tx, method, request_id, fingerprint, &new.name.to_string(), now).await?;
+        requests::record(
+            &mut tx,
+            method,
+            request_id,
+            fingerprint,
+            &new.name.to_string(),
+            now,
+        )
+        .await?;
         let row = endpoints::get(&mut tx, &new.name).await?;
         tx.commit().await?;
         Ok(row)
     }
 
     /// Changes the settings of an endpoint.
-    pub async fn update_endpoint(&self, new: &NewEndpoint, expected: Option<i64>) -> Result<EndpointRow> {
+    pub async fn update_endpoint(
+        &self,
+        new: &NewEndpoint,
+        expected: Option<i64>,
+    ) -> Result<EndpointRow> {
         let now = self.now();
         let mut tx = self.db.begin().await?;
-        let Retry { method, request_id, fingerprint } = &new.retry;
-        if requests::replay::<String>(&mut tx, method, request_id, fingerprint).await?.is_some() {
+        let Retry {
+            method,
+            request_id,
+            fingerprint,
+        } = &new.retry;
+        if requests::replay::<String>(&mut tx, method, request_id, fingerprint)
+            .await?
+            .is_some()
+        {
             return endpoints::get(&mut tx, &new.name).await;
         }
         let mut row = endpoints::get(&mut tx, &new.name).await?;
@@ -56,7 +82,15 @@ impl Service {
         endpoints::save_settings(&mut tx, &row).await?;
         signals::raise(&mut tx, Signal::Rollouts).await?;
         records::audit(&mut tx, &new.cause, now, "endpoint.update", &new.name, "").await?;
-        requests::record(&mut tx, method, request_id, fingerprint, &new.name.to_string(), now).await?;
+        requests::record(
+            &mut tx,
+            method,
+            request_id,
+            fingerprint,
+            &new.name.to_string(),
+            now,
+        )
+        .await?;
         let row = endpoints::get(&mut tx, &new.name).await?;
         tx.commit().await?;
         Ok(row)

@@ -25,8 +25,15 @@ impl Service {
     ) -> Result<EnvironmentRow> {
         let now = self.now();
         let mut tx = self.db.begin().await?;
-        let Retry { method, request_id, fingerprint } = retry;
-        if requests::replay::<String>(&mut tx, method, request_id, fingerprint).await?.is_some() {
+        let Retry {
+            method,
+            request_id,
+            fingerprint,
+        } = retry;
+        if requests::replay::<String>(&mut tx, method, request_id, fingerprint)
+            .await?
+            .is_some()
+        {
             return environments::get(&mut tx, name).await;
         }
         let row = EnvironmentRow {
@@ -42,7 +49,15 @@ impl Service {
             rules::apply(&mut tx, &rule, None, now).await?;
         }
         records::audit(&mut tx, cause, now, "environment.create", name, "").await?;
-        requests::record(&mut tx, method, request_id, fingerprint, &name.to_string(), now).await?;
+        requests::record(
+            &mut tx,
+            method,
+            request_id,
+            fingerprint,
+            &name.to_string(),
+            now,
+        )
+        .await?;
         tx.commit().await?;
         Ok(row)
     }
@@ -59,8 +74,15 @@ impl Service {
     ) -> Result<EnvironmentRow> {
         let now = self.now();
         let mut tx = self.db.begin().await?;
-        let Retry { method, request_id, fingerprint } = retry;
-        if requests::replay::<String>(&mut tx, method, request_id, fingerprint).await?.is_some() {
+        let Retry {
+            method,
+            request_id,
+            fingerprint,
+        } = retry;
+        if requests::replay::<String>(&mut tx, method, request_id, fingerprint)
+            .await?
+            .is_some()
+        {
             return environments::get(&mut tx, name).await;
         }
         let mut row = environments::get(&mut tx, name).await?;
@@ -70,7 +92,15 @@ impl Service {
         row.evidence = evidence;
         environments::save(&mut tx, &row).await?;
         records::audit(&mut tx, cause, now, "environment.update", name, &text).await?;
-        requests::record(&mut tx, method, request_id, fingerprint, &name.to_string(), now).await?;
+        requests::record(
+            &mut tx,
+            method,
+            request_id,
+            fingerprint,
+            &name.to_string(),
+            now,
+        )
+        .await?;
         let row = environments::get(&mut tx, name).await?;
         tx.commit().await?;
         Ok(row)
@@ -90,7 +120,10 @@ impl Service {
 
 /// "On an anomaly, roll back", for one environment.
 fn rollback_rule(environment: &EnvironmentName) -> Result<Rule> {
-    let id: String = format!("rollback-{}", environment.id()).chars().take(RULE_ID_MAX).collect();
+    let id: String = format!("rollback-{}", environment.id())
+        .chars()
+        .take(RULE_ID_MAX)
+        .collect();
     Ok(Rule {
         name: RuleName::new(id.trim_end_matches('-'))?,
         description: "puts the last known good back when what serves is called degraded".to_owned(),

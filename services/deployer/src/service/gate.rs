@@ -14,13 +14,20 @@ use crate::store::{blocks, endpoints, environments};
 impl Service {
     /// Whether a version may enter an endpoint's environment: the evaluations that let it in, or why not.
     /// `Unavailable` when it cannot be known now.
-    pub async fn ask_gate(&self, endpoint: &EndpointName, version: &VersionName) -> Result<Result<Vec<String>, Refusal>> {
+    pub async fn ask_gate(
+        &self,
+        endpoint: &EndpointName,
+        version: &VersionName,
+    ) -> Result<Result<Vec<String>, Refusal>> {
         let candidate = self.peers.version(&version.to_string()).await?;
         let (endpoint, environment) = self.guarded(endpoint).await?;
         self.admit(&endpoint, &environment, &candidate).await
     }
 
-    pub(super) async fn guarded(&self, endpoint: &EndpointName) -> Result<(EndpointRow, EnvironmentRow)> {
+    pub(super) async fn guarded(
+        &self,
+        endpoint: &EndpointName,
+    ) -> Result<(EndpointRow, EnvironmentRow)> {
         let mut reader = self.db.read().await?;
         let row = endpoints::get(&mut reader, endpoint).await?;
         let environment = environments::get(&mut reader, endpoint.environment()).await?;
@@ -36,21 +43,44 @@ impl Service {
         if let Some(refusal) = &candidate.refusal {
             return Ok(Err(refusal.clone()));
         }
-        let block = blocks::in_force(&mut *self.db.read().await?, &endpoint.name, &candidate.digest).await?;
+        let block = blocks::in_force(
+            &mut *self.db.read().await?,
+            &endpoint.name,
+            &candidate.digest,
+        )
+        .await?;
         if let Some(block) = block {
-            let text = format!("{} is blocked on this endpoint by {}: {}", block.version, block.name, block.reason);
-            return Ok(Err(Refusal { code: "BLOCKED", text }));
+            let text = format!(
+                "{} is blocked on this endpoint by {}: {}",
+                block.version, block.name, block.reason
+            );
+            return Ok(Err(Refusal {
+                code: "BLOCKED",
+                text,
+            }));
         }
         if !environment.evidence.require_evaluation {
             return Ok(Ok(Vec::new()));
         }
         let workspace = candidate.version.workspace();
-        let evidence = self.peers.passed_evaluations(workspace, &candidate.digest).await?;
+        let evidence = self
+            .peers
+            .passed_evaluations(workspace, &candidate.digest)
+            .await?;
         let champion = match &endpoint.settings.champion_alias {
-            Some(alias) => self.peers.alias(&AliasName::new(candidate.version.model(), alias)?).await?,
+            Some(alias) => {
+                self.peers
+                    .alias(&AliasName::new(candidate.version.model(), alias)?)
+                    .await?
+            }
             None => None,
         };
-        Ok(environment.evidence.admit(&candidate.digest, &evidence, champion.as_deref(), self.now()))
+        Ok(environment.evidence.admit(
+            &candidate.digest,
+            &evidence,
+            champion.as_deref(),
+            self.now(),
+        ))
     }
 }
 

@@ -7,7 +7,7 @@
 use slipway_platform::Result;
 use slipway_platform::db::Tx;
 use slipway_platform::events::inbox;
-use slipway_platform::names::{RevisionName, RolloutName};
+use slipway_platform::names::RevisionName;
 
 use super::decision::{Cause, hear, save_serving};
 use super::rollback::Rollback;
@@ -29,8 +29,6 @@ const DETECTOR: &str = "//slipway/failure-detector";
 pub struct Finding {
     /// The revision at fault.
     pub revision: RevisionName,
-    /// The rollout during which it was found.
-    pub rollout: Option<RolloutName>,
     /// The decision: the same on the stream and in the event.
     pub decision: String,
     /// In words and numbers.
@@ -43,7 +41,11 @@ pub struct Finding {
 
 impl Finding {
     fn cause(&self) -> Cause {
-        Cause { actor: Actor::service("failure-detector"), reason: self.text.clone(), id: self.decision.clone() }
+        Cause {
+            actor: Actor::service("failure-detector"),
+            reason: self.text.clone(),
+            id: self.decision.clone(),
+        }
     }
 }
 
@@ -75,26 +77,39 @@ impl Service {
         let mut scene = Scene::load(&mut *tx, endpoint).await?;
         let at_fault = Revision(finding.revision.number());
         let running = scene.running();
-        let decided = answer(&scene.endpoint.serving, running.map(|index| &scene.rollouts[index].rollout), at_fault);
+        let decided = answer(
+            &scene.endpoint.serving,
+            running.map(|index| &scene.rollouts[index].rollout),
+            at_fault,
+        );
         let before = scene.endpoint.serving.clone();
         scene.endpoint.serving.attribute_alert(at_fault);
         save_serving(tx, &mut scene, &before).await?;
         signals::raise(&mut *tx, Signal::Rollouts).await?;
         match (decided, running) {
-            (Answer::TellRollout, Some(index)) => self.tell_candidate(tx, &mut scene, index, finding).await,
+            (Answer::TellRollout, Some(index)) => {
+                self.tell_candidate(tx, &mut scene, index, finding).await
+            }
             (Answer::HoldRollout, Some(index)) => {
-                let event = RolloutEvent::StableAtFault { decision: finding.decision.clone() };
+                let event = RolloutEvent::StableAtFault {
+                    decision: finding.decision.clone(),
+                };
                 let _ = hear(tx, &mut scene, index, &event, &finding.cause(), now).await?;
                 let became = Became {
                     code: "ROLLOUT_HELD".to_owned(),
-                    text: "a rollout is under way beside it, and was paused for a person to decide".to_owned(),
+                    text: "a rollout is under way beside it, and was paused for a person to decide"
+                        .to_owned(),
                     rollout: scene.rollouts[index].name.to_string(),
                 };
                 self.explain(tx, finding, &became, false).await
             }
             (Answer::TellRollout | Answer::HoldRollout, None) => Ok(()),
             (Answer::Ignore(why), _) => {
-                let became = Became { code: why.code().into(), text: why.text().into(), rollout: String::new() };
+                let became = Became {
+                    code: why.code().into(),
+                    text: why.text().into(),
+                    rollout: String::new(),
+                };
                 self.explain(tx, finding, &became, false).await
             }
             (Answer::RollBack { .. } | Answer::Withhold(_), _) => {
@@ -103,7 +118,13 @@ impl Service {
         }
     }
 
-    async fn tell_candidate(&self, tx: &mut Tx, scene: &mut Scene, index: usize, finding: &Finding) -> Result<()> {
+    async fn tell_candidate(
+        &self,
+        tx: &mut Tx,
+        scene: &mut Scene,
+        index: usize,
+        finding: &Finding,
+    ) -> Result<()> {
         let event = RolloutEvent::Judged {
             revision: Revision(finding.revision.number()),
             generation: scene.endpoint.serving.generation,
@@ -117,11 +138,27 @@ impl Service {
             Err(rejected) => rejected.to_string(),
         };
         let rollout = scene.rollouts[index].name.to_string();
-        self.explain(tx, finding, &Became { code: "ROLLOUT_DECIDES".to_owned(), text, rollout }, false).await
+        self.explain(
+            tx,
+            finding,
+            &Became {
+                code: "ROLLOUT_DECIDES".to_owned(),
+                text,
+                rollout,
+            },
+            false,
+        )
+        .await
     }
 
     /// What serves steadily is rolled back if a rule says so and nothing stands in the way.
-    async fn by_rules(&self, tx: &mut Tx, scene: &mut Scene, finding: &Finding, decided: Answer) -> Result<()> {
+    async fn by_rules(
+        &self,
+        tx: &mut Tx,
+        scene: &mut Scene,
+        finding: &Finding,
+        decided: Answer,
+    ) -> Result<()> {
         let trigger = trigger(finding);
         let all = stored_rules::all(&mut *tx).await?;
         let acting = all
@@ -130,38 +167,81 @@ impl Service {
             .map(|rule| rule.name.clone());
         let Some(rule) = acting else {
             let text = "no rule asks for a rollback here".to_owned();
-            let became = Became { code: "NO_RULE".to_owned(), text, rollout: String::new() };
+            let became = Became {
+                code: "NO_RULE".to_owned(),
+                text,
+                rollout: String::new(),
+            };
             return self.explain(tx, finding, &became, false).await;
         };
         match decided {
             Answer::Withhold(why) => {
                 let text = format!("{}: {}", why.text(), finding.text);
                 records::page(tx, scene, None, why.page().code(), &text, self.now()).await?;
-                let cause = Cause { actor: Actor::rule(&rule.to_string()), ..finding.cause() };
+                let cause = Cause {
+                    actor: Actor::rule(&rule.to_string()),
+                    ..finding.cause()
+                };
                 let endpoint = scene.endpoint.name.clone();
-                records::audit(tx, &cause, self.now(), "rollback.withheld", &endpoint, &text).await?;
-                let became = Became { code: why.code().into(), text: why.text().into(), rollout: String::new() };
+                records::audit(
+                    tx,
+                    &cause,
+                    self.now(),
+                    "rollback.withheld",
+                    &endpoint,
+                    &text,
+                )
+                .await?;
+                let became = Became {
+                    code: why.code().into(),
+                    text: why.text().into(),
+                    rollout: String::new(),
+                };
                 self.explain(tx, finding, &became, false).await
             }
             Answer::RollBack { restore } => {
-                let fault = Fault::Degraded { decision: finding.decision.clone(), text: finding.text.clone() };
-                let cause = Cause { actor: Actor::rule(&rule.to_string()), ..finding.cause() };
+                let fault = Fault::Degraded {
+                    decision: finding.decision.clone(),
+                    text: finding.text.clone(),
+                };
+                let cause = Cause {
+                    actor: Actor::rule(&rule.to_string()),
+                    ..finding.cause()
+                };
                 let rollback = Rollback {
                     from: Some(finding.revision.clone()),
                     why: Some(RollbackWhy::Fault(fault)),
                     ..Rollback::of(&scene.endpoint.name, cause)
                 };
                 let done = self.roll_back_in(tx, scene, &rollback).await?;
-                let rollout = done.record.map_or_else(String::new, |index| scene.rollouts[index].name.to_string());
+                let rollout = done
+                    .record
+                    .map_or_else(String::new, |index| scene.rollouts[index].name.to_string());
                 let text = format!("rolled back to revision {}", restore.0);
-                self.explain(tx, finding, &Became { code: "ROLLED_BACK".to_owned(), text, rollout }, true).await
+                self.explain(
+                    tx,
+                    finding,
+                    &Became {
+                        code: "ROLLED_BACK".to_owned(),
+                        text,
+                        rollout,
+                    },
+                    true,
+                )
+                .await
             }
             Answer::TellRollout | Answer::HoldRollout | Answer::Ignore(_) => Ok(()),
         }
     }
 
     /// Keeps, for every rule, why it did or did not act; under the decision, and under the event that carried it.
-    async fn explain(&self, tx: &mut Tx, finding: &Finding, became: &Became, acted: bool) -> Result<()> {
+    async fn explain(
+        &self,
+        tx: &mut Tx,
+        finding: &Finding,
+        became: &Became,
+        acted: bool,
+    ) -> Result<()> {
         let now = self.now();
         let trigger = trigger(finding);
         for rule in stored_rules::all(&mut *tx).await? {
@@ -174,7 +254,10 @@ impl Service {
             } else {
                 (outcome.code.to_owned(), outcome.text)
             };
-            for event_id in [&finding.decision, &finding.event_id].into_iter().filter(|id| !id.is_empty()) {
+            for event_id in [&finding.decision, &finding.event_id]
+                .into_iter()
+                .filter(|id| !id.is_empty())
+            {
                 let explanation = Explanation {
                     event_id: event_id.clone(),
                     rule: rule.name.clone(),
@@ -183,7 +266,11 @@ impl Service {
                     acted: acted && concerned,
                     code: code.clone(),
                     text: text.clone(),
-                    rollout: if concerned { became.rollout.clone() } else { String::new() },
+                    rollout: if concerned {
+                        became.rollout.clone()
+                    } else {
+                        String::new()
+                    },
                     decided_at: Some(now),
                 };
                 stored_rules::explain(&mut *tx, &explanation, now).await?;
@@ -198,8 +285,15 @@ impl Service {
             return Ok(());
         }
         for earlier in stored_rules::explanations(&mut *tx, &finding.decision, None).await? {
-            let text = format!("{} (decided when it came on the verdict stream)", earlier.text);
-            let explanation = Explanation { event_id: finding.event_id.clone(), text, ..earlier };
+            let text = format!(
+                "{} (decided when it came on the verdict stream)",
+                earlier.text
+            );
+            let explanation = Explanation {
+                event_id: finding.event_id.clone(),
+                text,
+                ..earlier
+            };
             stored_rules::explain(&mut *tx, &explanation, self.now()).await?;
         }
         Ok(())

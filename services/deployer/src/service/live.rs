@@ -17,7 +17,10 @@ pub struct Live {
 
 impl Default for Live {
     fn default() -> Self {
-        Self { verdicts: Mutex::default(), changes: watch::Sender::new(0) }
+        Self {
+            verdicts: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
     }
 }
 

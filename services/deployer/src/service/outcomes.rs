@@ -3,8 +3,8 @@
 use slipway_platform::Result;
 use slipway_platform::clock::Timestamp;
 use slipway_platform::db::Tx;
-use slipway_platform::names::{BlockName, RevisionName};
 use slipway_platform::events::outbox;
+use slipway_platform::names::{BlockName, RevisionName};
 use slipway_proto::event::v1 as event;
 
 use super::decision::Cause;
@@ -40,10 +40,27 @@ pub async fn record(tx: &mut Tx, scene: &Scene, change: Change<'_>) -> Result<()
     signals::raise(&mut *tx, Signal::Rollouts).await?;
     if change.serving_before.generation != scene.endpoint.serving.generation {
         let reason = traffic_reason(row, change.cause);
-        records::traffic(tx, scene, &reason, &row.name.to_string(), change.cause, change.now).await?;
+        records::traffic(
+            tx,
+            scene,
+            &reason,
+            &row.name.to_string(),
+            change.cause,
+            change.now,
+        )
+        .await?;
     }
-    for waiver in &row.rollout.waivers[change.before.waivers.len().min(row.rollout.waivers.len())..] {
-        records::audit(tx, change.cause, change.now, "rollout.waive", &row.name, &waiver_text(waiver)).await?;
+    for waiver in &row.rollout.waivers[change.before.waivers.len().min(row.rollout.waivers.len())..]
+    {
+        records::audit(
+            tx,
+            change.cause,
+            change.now,
+            "rollout.waive",
+            &row.name,
+            &waiver_text(waiver),
+        )
+        .await?;
     }
     record_phase(tx, row, &change).await?;
     for command in change.commands {
@@ -56,52 +73,99 @@ fn traffic_reason(row: &RolloutRow, cause: &Cause) -> String {
     match row.rollout.phase.why() {
         Some((_, words)) => words,
         None if !cause.reason.is_empty() => cause.reason.clone(),
-        None => format!("step {} of {}", row.rollout.step_index() + 1, row.rollout.plan.strategy.steps.len()),
+        None => format!(
+            "step {} of {}",
+            row.rollout.step_index() + 1,
+            row.rollout.plan.strategy.steps.len()
+        ),
     }
 }
 
 fn waiver_text(waiver: &Waiver) -> String {
-    let place = waiver.step.map_or("the soak".to_owned(), |step| format!("step {}", step + 1));
+    let place = waiver
+        .step
+        .map_or("the soak".to_owned(), |step| format!("step {}", step + 1));
     let known = waiver.verdict.name();
     match &waiver.by {
-        WaivedBy::Strategy => format!("{place} was waived by the strategy with the verdict {known}"),
-        WaivedBy::Person { reason } => format!("{place} was waived by hand with the verdict {known}: {reason}"),
+        WaivedBy::Strategy => {
+            format!("{place} was waived by the strategy with the verdict {known}")
+        }
+        WaivedBy::Person { reason } => {
+            format!("{place} was waived by hand with the verdict {known}: {reason}")
+        }
     }
 }
 
 /// A move to another phase or step is audited and published.
 async fn record_phase(tx: &mut Tx, row: &RolloutRow, change: &Change<'_>) -> Result<()> {
     let (from, to) = (change.before.phase.name(), row.rollout.phase.name());
-    let stepped = from == to && to == "SHIFTING" && change.before.step_index() != row.rollout.step_index();
+    let stepped =
+        from == to && to == "SHIFTING" && change.before.step_index() != row.rollout.step_index();
     if from == to && !stepped {
         return Ok(());
     }
     let why = row.rollout.phase.why();
-    let words = why.as_ref().map_or_else(String::new, |(_, words)| words.clone());
+    let words = why
+        .as_ref()
+        .map_or_else(String::new, |(_, words)| words.clone());
     let step = row.rollout.step_index();
-    let moved = if stepped { format!("step {}", step + 1) } else { format!("{from} → {to}") };
+    let moved = if stepped {
+        format!("step {}", step + 1)
+    } else {
+        format!("{from} → {to}")
+    };
     let text = match (words.is_empty(), change.cause.reason.is_empty()) {
         (true, true) => moved.clone(),
         (false, _) => format!("{moved}: {words}"),
         (true, false) => format!("{moved}: {}", change.cause.reason),
     };
-    let action = if stepped { "rollout.step".to_owned() } else { format!("rollout.{}", to.to_lowercase()) };
+    let action = if stepped {
+        "rollout.step".to_owned()
+    } else {
+        format!("rollout.{}", to.to_lowercase())
+    };
     records::audit(tx, change.cause, change.now, &action, &row.name, &text).await?;
     tracing::info!(rollout = %row.name, from, to, step, why = words, "rollout changed");
+    let page = change
+        .commands
+        .iter()
+        .any(|command| matches!(command, Command::Page(_)));
+    publish(tx, row, from, &text, page, change.now).await
+}
+
+/// Publishes that a rollout was made.
+pub async fn made(tx: &mut Tx, row: &RolloutRow, now: Timestamp) -> Result<()> {
+    signals::raise(&mut *tx, Signal::Rollouts).await?;
+    publish(tx, row, "", &row.about.reason, false, now).await
+}
+
+async fn publish(
+    tx: &mut Tx,
+    row: &RolloutRow,
+    from: &str,
+    text: &str,
+    page: bool,
+    now: Timestamp,
+) -> Result<()> {
     let data = event::RolloutChanged {
         rollout: row.name.to_string(),
         endpoint: row.endpoint().to_string(),
         candidate: named(row, row.rollout.candidate.0),
         version: row.version.to_string(),
         from_phase: from.to_owned(),
-        to_phase: to.to_owned(),
-        step: i32::try_from(step).unwrap_or(i32::MAX),
-        why: why.map_or("", |(code, _)| code).to_owned(),
-        reason: text,
-        page: change.commands.iter().any(|command| matches!(command, Command::Page(_))),
+        to_phase: row.rollout.phase.name().to_owned(),
+        step: i32::try_from(row.rollout.step_index()).unwrap_or(i32::MAX),
+        why: row
+            .rollout
+            .phase
+            .why()
+            .map_or("", |(code, _)| code)
+            .to_owned(),
+        reason: text.to_owned(),
+        page,
     };
     let (key, subject) = (row.endpoint().to_string(), row.name.to_string());
-    outbox::publish(tx, change.now, &key, &subject, &data).await?;
+    outbox::publish(tx, now, &key, &subject, &data).await?;
     Ok(())
 }
 
@@ -118,16 +182,40 @@ async fn perform(
         // Done by the endpoint; what came of them is recorded with its traffic.
         Command::SetTraffic { .. } | Command::WithdrawTraffic { .. } => Ok(()),
         Command::Unpin => {
-            records::audit(tx, change.cause, now, "traffic.unpin", &scene.endpoint.name, "removed for a rollback").await
+            records::audit(
+                tx,
+                change.cause,
+                now,
+                "traffic.unpin",
+                &scene.endpoint.name,
+                "removed for a rollback",
+            )
+            .await
         }
         Command::MakeStable { revision, judged } => {
-            let how = if *judged { "with its evidence" } else { "under a waiver" };
+            let how = if *judged {
+                "with its evidence"
+            } else {
+                "under a waiver"
+            };
             let text = format!("{} is stable, {how}", scene.revision(*revision)?.id());
-            records::audit(tx, change.cause, now, "endpoint.stable", &scene.endpoint.name, &text).await
+            records::audit(
+                tx,
+                change.cause,
+                now,
+                "endpoint.stable",
+                &scene.endpoint.name,
+                &text,
+            )
+            .await
         }
         Command::Block { revision } => block(tx, scene.revision(*revision)?, row, change).await,
         Command::Page(code) => {
-            let text = row.rollout.phase.why().map_or_else(String::new, |(_, words)| words);
+            let text = row
+                .rollout
+                .phase
+                .why()
+                .map_or_else(String::new, |(_, words)| words);
             records::page(tx, scene, Some(&row.name), code.code(), &text, now).await
         }
         Command::AnnounceRollback => announce_rollback(tx, scene, row, now).await,
@@ -154,12 +242,24 @@ async fn perform(
     }
 }
 
-async fn block(tx: &mut Tx, revision: RevisionName, row: &RolloutRow, change: &Change<'_>) -> Result<()> {
+async fn block(
+    tx: &mut Tx,
+    revision: RevisionName,
+    row: &RolloutRow,
+    change: &Change<'_>,
+) -> Result<()> {
     let facts = revisions::get(&mut *tx, &revision).await?.facts;
-    if blocks::in_force(&mut *tx, row.endpoint(), &facts.version_digest).await?.is_some() {
+    if blocks::in_force(&mut *tx, row.endpoint(), &facts.version_digest)
+        .await?
+        .is_some()
+    {
         return Ok(());
     }
-    let reason = row.rollout.phase.why().map_or_else(|| change.cause.reason.clone(), |(_, words)| words);
+    let reason = row
+        .rollout
+        .phase
+        .why()
+        .map_or_else(|| change.cause.reason.clone(), |(_, words)| words);
     let block = Block {
         name: BlockName::generate(row.endpoint()),
         version_digest: facts.version_digest,
@@ -171,17 +271,36 @@ async fn block(tx: &mut Tx, revision: RevisionName, row: &RolloutRow, change: &C
         lifted: None,
     };
     blocks::insert(&mut *tx, &block).await?;
-    records::audit(tx, change.cause, change.now, "block.set", &block.name, &reason).await
+    records::audit(
+        tx,
+        change.cause,
+        change.now,
+        "block.set",
+        &block.name,
+        &reason,
+    )
+    .await
 }
 
-async fn announce_rollback(tx: &mut Tx, scene: &Scene, row: &RolloutRow, now: Timestamp) -> Result<()> {
-    let Some(record) = &row.rollout.rollback else { return Ok(()) };
+async fn announce_rollback(
+    tx: &mut Tx,
+    scene: &Scene,
+    row: &RolloutRow,
+    now: Timestamp,
+) -> Result<()> {
+    let Some(record) = &row.rollout.rollback else {
+        return Ok(());
+    };
     let restored = scene.endpoint.serving.serving_stable();
     let to_version = match restored {
         Some(restored) => revisions::find(&mut *tx, &scene.revision(restored)?).await?,
         None => None,
     };
-    let why = row.rollout.phase.why().map_or_else(String::new, |(_, words)| words);
+    let why = row
+        .rollout
+        .phase
+        .why()
+        .map_or_else(String::new, |(_, words)| words);
     let data = event::RollbackCompleted {
         endpoint: row.endpoint().to_string(),
         rollout: match row.rollout.kind {
@@ -205,5 +324,6 @@ async fn announce_rollback(tx: &mut Tx, scene: &Scene, row: &RolloutRow, now: Ti
 }
 
 fn named(row: &RolloutRow, number: u32) -> String {
-    RevisionName::new(row.endpoint(), number).map_or_else(|_| String::new(), |name| name.to_string())
+    RevisionName::new(row.endpoint(), number)
+        .map_or_else(|_| String::new(), |name| name.to_string())
 }

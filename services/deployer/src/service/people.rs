@@ -28,13 +28,28 @@ impl Service {
         filter: &Filter,
         page: &Page,
     ) -> Result<(Vec<RolloutRow>, String)> {
-        let rows = rollouts::list(&mut *self.db.read().await?, environment, endpoint, filter, page).await?;
-        let rows = rows.into_iter().map(|row| self.with_live_verdict(row)).collect();
+        let rows = rollouts::list(
+            &mut *self.db.read().await?,
+            environment,
+            endpoint,
+            filter,
+            page,
+        )
+        .await?;
+        let rows = rows
+            .into_iter()
+            .map(|row| self.with_live_verdict(row))
+            .collect();
         Ok(page.cut(rows, rollouts::position_of))
     }
 
     pub(super) fn with_live_verdict(&self, mut row: RolloutRow) -> RolloutRow {
-        let newer = |live: &VerdictSummary| row.about.verdict.as_ref().is_none_or(|stored| stored.time <= live.time);
+        let newer = |live: &VerdictSummary| {
+            row.about
+                .verdict
+                .as_ref()
+                .is_none_or(|stored| stored.time <= live.time)
+        };
         if let Some(live) = self.live.get(&row.name.to_string()).filter(newer) {
             row.about.verdict = Some(live);
         }
@@ -42,14 +57,27 @@ impl Service {
     }
 
     /// Holds a rollout where it is.
-    pub async fn pause(&self, name: &RolloutName, cause: &Cause, expected: Option<i64>) -> Result<RolloutRow> {
-        let event = RolloutEvent::Pause { reason: cause.reason.clone() };
+    pub async fn pause(
+        &self,
+        name: &RolloutName,
+        cause: &Cause,
+        expected: Option<i64>,
+    ) -> Result<RolloutRow> {
+        let event = RolloutEvent::Pause {
+            reason: cause.reason.clone(),
+        };
         self.person_says(name, &event, cause, expected).await
     }
 
     /// Lets a held rollout go on.
-    pub async fn resume(&self, name: &RolloutName, cause: &Cause, expected: Option<i64>) -> Result<RolloutRow> {
-        self.person_says(name, &RolloutEvent::Resume, cause, expected).await
+    pub async fn resume(
+        &self,
+        name: &RolloutName,
+        cause: &Cause,
+        expected: Option<i64>,
+    ) -> Result<RolloutRow> {
+        self.person_says(name, &RolloutEvent::Resume, cause, expected)
+            .await
     }
 
     /// Moves a rollout one step on, or to its end; a waiver. `Conflict` if it has moved since it was seen, or
@@ -61,7 +89,10 @@ impl Service {
         cause: &Cause,
         expected: Option<i64>,
     ) -> Result<RolloutRow> {
-        let event = RolloutEvent::Promote { full, reason: cause.reason.clone() };
+        let event = RolloutEvent::Promote {
+            full,
+            reason: cause.reason.clone(),
+        };
         self.person_says(name, &event, cause, expected).await
     }
 
@@ -69,26 +100,46 @@ impl Service {
     ///
     /// An abort that comes after success still wins: while the candidate is what serves, the last known good
     /// is put back, and the record of that rollback is returned.
-    pub async fn abort(&self, name: &RolloutName, unpin: bool, cause: &Cause) -> Result<RolloutRow> {
+    pub async fn abort(
+        &self,
+        name: &RolloutName,
+        unpin: bool,
+        cause: &Cause,
+    ) -> Result<RolloutRow> {
         let mut tx = self.db.begin().await?;
         let (mut scene, index) = Scene::of_rollout(&mut tx, name).await?;
         let row = &scene.rollouts[index];
         if row.rollout.ended() {
             let serves = scene.endpoint.serving.stable == Some(row.rollout.candidate)
-                && scene.endpoint.serving.traffic.carries(row.rollout.candidate);
-            let promoted = row.rollout.phase == Phase::Succeeded && row.rollout.kind == Kind::Release;
+                && scene
+                    .endpoint
+                    .serving
+                    .traffic
+                    .carries(row.rollout.candidate);
+            let promoted =
+                row.rollout.phase == Phase::Succeeded && row.rollout.kind == Kind::Release;
             if !(promoted && serves) {
                 return Ok(scene.rollouts.swap_remove(index));
             }
             let from = scene.revision(row.rollout.candidate)?;
-            let rollback = Rollback { from: Some(from), unpin, ..Rollback::of(name.endpoint(), cause.clone()) };
+            let rollback = Rollback {
+                from: Some(from),
+                unpin,
+                ..Rollback::of(name.endpoint(), cause.clone())
+            };
             let done = self.roll_back_in(&mut tx, &mut scene, &rollback).await?;
             let record = done.record.unwrap_or(index);
             tx.commit().await?;
             return Ok(scene.rollouts.swap_remove(record));
         }
-        let event = RolloutEvent::Abort { reason: cause.reason.clone(), to: None, unpin };
-        hear(&mut tx, &mut scene, index, &event, cause, self.now()).await?.map_err(|no| refused(no, name))?;
+        let event = RolloutEvent::Abort {
+            reason: cause.reason.clone(),
+            to: None,
+            unpin,
+        };
+        hear(&mut tx, &mut scene, index, &event, cause, self.now())
+            .await?
+            .map_err(|no| refused(no, name))?;
         tx.commit().await?;
         Ok(scene.rollouts.swap_remove(index))
     }

@@ -26,7 +26,13 @@ pub async fn audit(
     text: &str,
 ) -> Result<()> {
     let resource = resource.to_string();
-    let entry = store::Entry { actor: &cause.actor, action, resource: &resource, text, cause: &cause.id };
+    let entry = store::Entry {
+        actor: &cause.actor,
+        action,
+        resource: &resource,
+        text,
+        cause: &cause.id,
+    };
     store::append(&mut *tx, now, entry).await
 }
 
@@ -52,7 +58,10 @@ pub async fn traffic(
         applied_at: None,
     };
     history::insert(&mut *tx, &record).await?;
-    let text = format!("generation {}: {} ({reason})", serving.generation, serving.traffic);
+    let text = format!(
+        "generation {}: {} ({reason})",
+        serving.generation, serving.traffic
+    );
     audit(tx, cause, now, "traffic.set", &scene.endpoint.name, &text).await?;
     let targets: Result<Vec<event::traffic_shifted::Target>> = serving
         .traffic
@@ -60,7 +69,10 @@ pub async fn traffic(
         .iter()
         .map(|target| {
             let revision = scene.revision(target.revision)?.to_string();
-            Ok(event::traffic_shifted::Target { revision, percent: i32::from(target.percent) })
+            Ok(event::traffic_shifted::Target {
+                revision,
+                percent: i32::from(target.percent),
+            })
         })
         .collect();
     let data = event::TrafficShifted {

@@ -53,7 +53,11 @@ impl Service {
         for tag in add {
             revisions::tag(&mut tx, name, tag).await?;
         }
-        let text = format!("added [{}], removed [{}]", add.join(", "), remove.join(", "));
+        let text = format!(
+            "added [{}], removed [{}]",
+            add.join(", "),
+            remove.join(", ")
+        );
         records::audit(&mut tx, cause, now, "revision.tag", name, &text).await?;
         tx.commit().await?;
         self.revision(name).await
@@ -63,5 +67,9 @@ impl Service {
 fn is_known_good(endpoint: &endpoints::EndpointRow, name: &RevisionName) -> bool {
     let revision = Revision(name.number());
     let serving = &endpoint.serving;
-    serving.known_good.iter().any(|good| good.revision == revision) && !serving.blocked.contains(&revision)
+    serving
+        .known_good
+        .iter()
+        .any(|good| good.revision == revision)
+        && !serving.blocked.contains(&revision)
 }

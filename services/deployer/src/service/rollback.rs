@@ -11,10 +11,11 @@ use super::scene::Scene;
 use super::{Retry, Service, outcomes};
 use crate::domain::decide::settle;
 use crate::domain::resources::{Block, RevisionState, TrafficRecord};
-use crate::domain::rollout::{BeginRollback, Phase, Rejected, RollbackWhy, RolloutEvent, begin_rollback};
+use crate::domain::rollout::{
+    BeginRollback, Phase, Rejected, RollbackWhy, RolloutEvent, begin_rollback,
+};
 use crate::domain::traffic::Revision;
 use crate::store::rollouts::{About, RolloutRow};
-use crate::store::signals::{self, Signal};
 use crate::store::{blocks, endpoints, revisions, rollouts, traffic};
 
 /// What is asked for.
@@ -87,8 +88,13 @@ impl Service {
     pub async fn roll_back(&self, rollback: &Rollback) -> Result<RolledBack> {
         let now = self.now();
         let mut tx = self.db.begin().await?;
-        let Retry { method, request_id, fingerprint } = &rollback.retry;
-        let replayed: Option<String> = requests::replay(&mut tx, method, request_id, fingerprint).await?;
+        let Retry {
+            method,
+            request_id,
+            fingerprint,
+        } = &rollback.retry;
+        let replayed: Option<String> =
+            requests::replay(&mut tx, method, request_id, fingerprint).await?;
         if let Some(record) = replayed {
             return self.answer_again(&mut tx, &record).await;
         }
@@ -100,7 +106,15 @@ impl Service {
             return Ok(answer);
         }
         if let Some(record) = &answer.rollout {
-            requests::record(&mut tx, method, request_id, fingerprint, &record.to_string(), now).await?;
+            requests::record(
+                &mut tx,
+                method,
+                request_id,
+                fingerprint,
+                &record.to_string(),
+                now,
+            )
+            .await?;
         }
         tx.commit().await?;
         Ok(answer)
@@ -113,16 +127,29 @@ impl Service {
         let done = Done {
             from: rollout.candidate,
             to: rollout.stable,
-            cold: rollout.rollback.as_ref().is_some_and(|rollback| rollback.cold),
+            cold: rollout
+                .rollback
+                .as_ref()
+                .is_some_and(|rollback| rollback.cold),
             record: Some(index),
         };
         describe(tx, &scene, &done).await
     }
 
-    pub(super) async fn roll_back_in(&self, tx: &mut Tx, scene: &mut Scene, rollback: &Rollback) -> Result<Done> {
+    pub(super) async fn roll_back_in(
+        &self,
+        tx: &mut Tx,
+        scene: &mut Scene,
+        rollback: &Rollback,
+    ) -> Result<Done> {
         let now = self.now();
         let at_fault = at_fault(scene, rollback)?;
-        let nothing = Done { from: at_fault, to: None, cold: false, record: None };
+        let nothing = Done {
+            from: at_fault,
+            to: None,
+            cold: false,
+            record: None,
+        };
         if rollback.from.is_some() && !scene.endpoint.serving.traffic.carries(at_fault) {
             return Ok(nothing);
         }
@@ -143,17 +170,24 @@ impl Service {
             }
             let name = row.name.clone();
             let superseded = RolloutEvent::Superseded;
-            hear(tx, scene, running, &superseded, &rollback.cause, now).await?.map_err(|no| refused(no, &name))?;
+            hear(tx, scene, running, &superseded, &rollback.cause, now)
+                .await?
+                .map_err(|no| refused(no, &name))?;
         }
         let known_good = scene.endpoint.serving.last_known_good(Some(at_fault));
         let Some(restore) = to.map(|row| Revision(row.number())).or(known_good) else {
             let text = "no other revision served through its soak; name one to put back";
-            return Err(Error::precondition("NO_LAST_KNOWN_GOOD", &scene.endpoint.name, text));
+            return Err(Error::precondition(
+                "NO_LAST_KNOWN_GOOD",
+                &scene.endpoint.name,
+                text,
+            ));
         };
         if restore == at_fault {
             return Err(Error::invalid("to", "is the revision at fault"));
         }
-        self.begin_record(tx, scene, rollback, at_fault, restore, now).await
+        self.begin_record(tx, scene, rollback, at_fault, restore, now)
+            .await
     }
 
     /// The revision that a person named, if it may serve.
@@ -164,7 +198,9 @@ impl Service {
         rollback: &Rollback,
         at_fault: Revision,
     ) -> Result<Option<RevisionName>> {
-        let Some(name) = &rollback.to else { return Ok(None) };
+        let Some(name) = &rollback.to else {
+            return Ok(None);
+        };
         if name.endpoint() != &scene.endpoint.name {
             return Err(Error::invalid("to", "is a revision of another endpoint"));
         }
@@ -172,8 +208,16 @@ impl Service {
             return Err(Error::invalid("to", "is the revision at fault"));
         }
         revisions::get(&mut *tx, name).await?;
-        if scene.endpoint.serving.blocked.contains(&Revision(name.number())) {
-            let text = format!("{} is blocked on this endpoint; lift the block first", name.id());
+        if scene
+            .endpoint
+            .serving
+            .blocked
+            .contains(&Revision(name.number()))
+        {
+            let text = format!(
+                "{} is blocked on this endpoint; lift the block first",
+                name.id()
+            );
             return Err(Error::precondition("BLOCKED", name, text));
         }
         Ok(Some(name.clone()))
@@ -191,7 +235,9 @@ impl Service {
     ) -> Result<Done> {
         let restored = revisions::get(&mut *tx, &scene.revision(restore)?).await?;
         let cold = restored.state != RevisionState::Ready;
-        let asked = RollbackWhy::Aborted { reason: rollback.cause.reason.clone() };
+        let asked = RollbackWhy::Aborted {
+            reason: rollback.cause.reason.clone(),
+        };
         let begin = BeginRollback {
             at_fault,
             restore,
@@ -200,7 +246,8 @@ impl Service {
             plan: scene.endpoint.settings.plan(None),
             unpin: rollback.unpin,
         };
-        let step = begin_rollback(&scene.endpoint.serving, begin, now).map_err(|no| pinned(no, scene))?;
+        let step =
+            begin_rollback(&scene.endpoint.serving, begin, now).map_err(|no| pinned(no, scene))?;
         let before = step.next.clone();
         let decision = settle(step, &scene.endpoint.serving, now);
         let faulty = revisions::get(&mut *tx, &scene.revision(at_fault)?).await?;
@@ -219,13 +266,16 @@ impl Service {
             ended_at: None,
         };
         rollouts::insert(&mut *tx, &row, now).await?;
-        signals::raise(&mut *tx, Signal::Rollouts).await?;
+        outcomes::made(tx, &row, now).await?;
         let (name, serving_before) = (row.name.clone(), scene.endpoint.serving.clone());
         scene.rollouts.push(row);
         let index = scene.rollouts.len() - 1;
         scene.endpoint.serving = decision.serving;
         super::decision::save_serving(tx, scene, &serving_before).await?;
-        let text = format!("revision {} → revision {}: {}", at_fault.0, restore.0, rollback.cause.reason);
+        let text = format!(
+            "revision {} → revision {}: {}",
+            at_fault.0, restore.0, rollback.cause.reason
+        );
         super::records::audit(tx, &rollback.cause, now, "rollback", &name, &text).await?;
         let change = outcomes::Change {
             before: &before,
@@ -236,14 +286,24 @@ impl Service {
             now,
         };
         outcomes::record(tx, scene, change).await?;
-        Ok(Done { from: at_fault, to: Some(restore), cold, record: Some(index) })
+        Ok(Done {
+            from: at_fault,
+            to: Some(restore),
+            cold,
+            record: Some(index),
+        })
     }
 }
 
 fn pinned(rejected: Rejected, scene: &Scene) -> Error {
     let text = scene.endpoint.serving.pin.as_ref().map_or_else(
         || rejected.to_string(),
-        |pin| format!("{} has pinned the traffic until {}: {}; say unpin to override it", pin.by, pin.expires_at, pin.reason),
+        |pin| {
+            format!(
+                "{} has pinned the traffic until {}: {}; say unpin to override it",
+                pin.by, pin.expires_at, pin.reason
+            )
+        },
     );
     Error::precondition(rejected.code(), &scene.endpoint.name, text)
 }
@@ -257,10 +317,18 @@ fn at_fault(scene: &Scene, rollback: &Rollback) -> Result<Revision> {
         return Ok(Revision(from.number()));
     }
     let running = scene.running().map(|index| &scene.rollouts[index].rollout);
-    let candidate = running.filter(|running| running.carried).map(|running| running.candidate);
-    candidate.or_else(|| scene.endpoint.serving.serving_stable()).ok_or_else(|| {
-        Error::precondition("NOTHING_SERVES", &scene.endpoint.name, "no revision serves, so there is nothing to roll back")
-    })
+    let candidate = running
+        .filter(|running| running.carried)
+        .map(|running| running.candidate);
+    candidate
+        .or_else(|| scene.endpoint.serving.serving_stable())
+        .ok_or_else(|| {
+            Error::precondition(
+                "NOTHING_SERVES",
+                &scene.endpoint.name,
+                "no revision serves, so there is nothing to roll back",
+            )
+        })
 }
 
 /// The running rollout carries the blame: it is aborted, which puts its stable back, or what was named.
@@ -273,9 +341,16 @@ async fn abort_running(
     now: Timestamp,
 ) -> Result<Done> {
     if let Some(to) = &to
-        && !scene.endpoint.serving.ready.contains(&Revision(to.number()))
+        && !scene
+            .endpoint
+            .serving
+            .ready
+            .contains(&Revision(to.number()))
     {
-        let text = format!("{} does not run; abort the rollout first, then roll back to it", to.id());
+        let text = format!(
+            "{} does not run; abort the rollout first, then roll back to it",
+            to.id()
+        );
         return Err(Error::precondition("NOT_READY", to, text));
     }
     let from = scene.rollouts[running].rollout.candidate;
@@ -294,20 +369,34 @@ async fn abort_running(
         Phase::RollingBack(back) => back.restore,
         _ => scene.endpoint.serving.serving_stable(),
     };
-    Ok(Done { from, to, cold: false, record: Some(running) })
+    Ok(Done {
+        from,
+        to,
+        cold: false,
+        record: Some(running),
+    })
 }
 
 async fn describe(tx: &mut Tx, scene: &Scene, done: &Done) -> Result<RolledBack> {
-    let name = |revision: Option<Revision>| revision.map(|revision| scene.revision(revision)).transpose();
+    let name = |revision: Option<Revision>| {
+        revision
+            .map(|revision| scene.revision(revision))
+            .transpose()
+    };
     let from = scene.revision(done.from)?;
     let row = revisions::get(&mut *tx, &from).await?;
     let block = blocks::in_force(&mut *tx, &scene.endpoint.name, &row.facts.version_digest).await?;
-    let serving = endpoints::get(&mut *tx, &scene.endpoint.name).await?.serving;
+    let serving = endpoints::get(&mut *tx, &scene.endpoint.name)
+        .await?
+        .serving;
     Ok(RolledBack {
         traffic: traffic::find(&mut *tx, &scene.endpoint.name, serving.generation).await?,
         from: done.record.is_some().then_some(from),
         to: name(done.to)?,
-        blocks: block.filter(|_| done.record.is_some()).into_iter().collect(),
+        blocks: block
+            .filter(|_| done.record.is_some())
+            .into_iter()
+            .collect(),
         cold: done.cold,
         done: done.record.is_some(),
         rollout: done.record.map(|index| scene.rollouts[index].name.clone()),

@@ -12,7 +12,9 @@ use super::scene::Scene;
 use super::start::Start;
 use super::{Retry, Service, records};
 use crate::domain::incident::{Answer, answer};
-use crate::domain::resources::{Actor, Explanation, Rule, RuleCommand, Trigger, VerdictOfEvaluation};
+use crate::domain::resources::{
+    Actor, Explanation, Rule, RuleCommand, Trigger, VerdictOfEvaluation,
+};
 use crate::domain::traffic::Revision;
 use crate::store::rules::RuleRow;
 use crate::store::work::Work;
@@ -57,14 +59,37 @@ impl Service {
     ) -> Result<RuleRow> {
         let now = self.now();
         let mut tx = self.db.begin().await?;
-        let Retry { method, request_id, fingerprint } = retry;
-        if requests::replay::<String>(&mut tx, method, request_id, fingerprint).await?.is_some() {
+        let Retry {
+            method,
+            request_id,
+            fingerprint,
+        } = retry;
+        if requests::replay::<String>(&mut tx, method, request_id, fingerprint)
+            .await?
+            .is_some()
+        {
             return rules::get(&mut tx, &rule.name).await;
         }
         crate::store::environments::get(&mut tx, &rule.environment).await?;
         rules::apply(&mut tx, rule, expected, now).await?;
-        records::audit(&mut tx, cause, now, "rule.apply", &rule.name, &format!("{:?}", rule.command)).await?;
-        requests::record(&mut tx, method, request_id, fingerprint, &rule.name.to_string(), now).await?;
+        records::audit(
+            &mut tx,
+            cause,
+            now,
+            "rule.apply",
+            &rule.name,
+            &format!("{:?}", rule.command),
+        )
+        .await?;
+        requests::record(
+            &mut tx,
+            method,
+            request_id,
+            fingerprint,
+            &rule.name.to_string(),
+            now,
+        )
+        .await?;
         let row = rules::get(&mut tx, &rule.name).await?;
         if validate_only {
             tx.rollback().await?;
@@ -86,7 +111,12 @@ impl Service {
     }
 
     /// Removes a rule.
-    pub async fn delete_rule(&self, name: &RuleName, expected: Option<i64>, cause: &Cause) -> Result<()> {
+    pub async fn delete_rule(
+        &self,
+        name: &RuleName,
+        expected: Option<i64>,
+        cause: &Cause,
+    ) -> Result<()> {
         let mut tx = self.db.begin().await?;
         let row = rules::get(&mut tx, name).await?;
         etag::check(expected, row.generation, &name.to_string())?;
@@ -107,7 +137,9 @@ impl Service {
     ) -> Result<()> {
         let now = self.now();
         for rule in rules::all(&mut *tx).await? {
-            for (explanation, deploy) in consider(tx, &rule, event_id, event_type, version, verdict).await? {
+            for (explanation, deploy) in
+                consider(tx, &rule, event_id, event_type, version, verdict).await?
+            {
                 rules::explain(&mut *tx, &explanation, now).await?;
                 if let (true, Some(endpoint)) = (deploy, explanation.endpoint) {
                     let work = Work::Deploy {
@@ -131,10 +163,18 @@ impl Service {
         rule: &RuleName,
         event_id: &str,
     ) -> Result<()> {
-        let started = self.start_rollout(by_rule(endpoint, version, rule, event_id, false)).await;
+        let started = self
+            .start_rollout(by_rule(endpoint, version, rule, event_id, false))
+            .await;
         let (code, text, rollout) = match started {
-            Ok(row) => ("STARTED".to_owned(), "a rollout was started".to_owned(), row.name.to_string()),
-            Err(error) if error.is_permanent() => (error.reason().to_owned(), error.to_string(), String::new()),
+            Ok(row) => (
+                "STARTED".to_owned(),
+                "a rollout was started".to_owned(),
+                row.name.to_string(),
+            ),
+            Err(error) if error.is_permanent() => {
+                (error.reason().to_owned(), error.to_string(), String::new())
+            }
             Err(error) => return Err(error),
         };
         let now = self.now();
@@ -152,17 +192,34 @@ impl Service {
         let mut tx = self.db.begin().await?;
         rules::explain(&mut tx, &explanation, now).await?;
         if rollout.is_empty() {
-            let cause = Cause { actor: Actor::rule(&rule.to_string()), reason: text, id: event_id.to_owned() };
-            records::audit(&mut tx, &cause, now, "rule.refused", endpoint, &cause.reason).await?;
+            let cause = Cause {
+                actor: Actor::rule(&rule.to_string()),
+                reason: text,
+                id: event_id.to_owned(),
+            };
+            records::audit(
+                &mut tx,
+                &cause,
+                now,
+                "rule.refused",
+                endpoint,
+                &cause.reason,
+            )
+            .await?;
         }
         tx.commit().await
     }
 
     /// Why each rule did or did not act on an event, or would.
-    pub async fn explain_rules(&self, rule: Option<&RuleName>, event: &ExplainEvent) -> Result<Vec<Explanation>> {
+    pub async fn explain_rules(
+        &self,
+        rule: Option<&RuleName>,
+        event: &ExplainEvent,
+    ) -> Result<Vec<Explanation>> {
         let asked = match event {
             ExplainEvent::Handled(event_id) => {
-                let found = rules::explanations(&mut *self.db.read().await?, event_id, rule).await?;
+                let found =
+                    rules::explanations(&mut *self.db.read().await?, event_id, rule).await?;
                 if found.is_empty() {
                     return Err(Error::not_found("event", event_id));
                 }
@@ -194,7 +251,10 @@ impl Service {
     async fn would(&self, tx: &mut Tx, rule: &Rule, asked: &Asked) -> Result<Vec<Explanation>> {
         if let Some(version) = &asked.version {
             let found = consider(tx, rule, "", &asked.event_type, version, asked.verdict).await?;
-            return Ok(found.into_iter().map(|(explanation, _)| explanation).collect());
+            return Ok(found
+                .into_iter()
+                .map(|(explanation, _)| explanation)
+                .collect());
         }
         let trigger = Trigger {
             event_type: asked.event_type.clone(),
@@ -203,7 +263,13 @@ impl Service {
             endpoint: asked.endpoint.clone(),
         };
         let outcome = rule.consider(&trigger);
-        let mut explanation = explained(rule, asked.endpoint.clone(), outcome.matched, outcome.code, outcome.text);
+        let mut explanation = explained(
+            rule,
+            asked.endpoint.clone(),
+            outcome.matched,
+            outcome.code,
+            outcome.text,
+        );
         if !outcome.matched {
             return Ok(vec![explanation]);
         }
@@ -211,7 +277,11 @@ impl Service {
             (RuleCommand::Rollback, Some(endpoint), Some(revision)) => {
                 let scene = Scene::load(&mut *tx, endpoint).await?;
                 let running = scene.running().map(|index| &scene.rollouts[index].rollout);
-                let decided = answer(&scene.endpoint.serving, running, Revision(revision.number()));
+                let decided = answer(
+                    &scene.endpoint.serving,
+                    running,
+                    Revision(revision.number()),
+                );
                 (explanation.code, explanation.text) = said(decided);
                 explanation.acted = matches!(decided, Answer::RollBack { .. });
             }
@@ -228,8 +298,13 @@ impl Service {
 
     /// Goes through everything that a start would, without starting.
     async fn try_deploy(&self, explanation: &mut Explanation, asked: &Asked) -> Result<()> {
-        let (Some(endpoint), Some(version)) = (&explanation.endpoint, &asked.version) else { return Ok(()) };
-        match self.start_rollout(by_rule(endpoint, version, &explanation.rule, "", true)).await {
+        let (Some(endpoint), Some(version)) = (&explanation.endpoint, &asked.version) else {
+            return Ok(());
+        };
+        match self
+            .start_rollout(by_rule(endpoint, version, &explanation.rule, "", true))
+            .await
+        {
             Ok(_) => {
                 explanation.acted = true;
                 explanation.code = "WOULD_START".to_owned();
@@ -253,20 +328,38 @@ impl Service {
 
 /// What a rule says that only records.
 pub(super) fn recorded() -> (String, String) {
-    ("RECORDED".to_owned(), "the rule only records that it matched".to_owned())
+    (
+        "RECORDED".to_owned(),
+        "the rule only records that it matched".to_owned(),
+    )
 }
 
 fn said(decided: Answer) -> (String, String) {
     match decided {
-        Answer::TellRollout => ("ROLLOUT_DECIDES".into(), "the running rollout judges its own candidate".into()),
-        Answer::HoldRollout => ("ROLLOUT_HELD".into(), "the rollout under way would be paused".into()),
-        Answer::RollBack { restore } => ("ROLLED_BACK".into(), format!("would roll back to revision {}", restore.0)),
+        Answer::TellRollout => (
+            "ROLLOUT_DECIDES".into(),
+            "the running rollout judges its own candidate".into(),
+        ),
+        Answer::HoldRollout => (
+            "ROLLOUT_HELD".into(),
+            "the rollout under way would be paused".into(),
+        ),
+        Answer::RollBack { restore } => (
+            "ROLLED_BACK".into(),
+            format!("would roll back to revision {}", restore.0),
+        ),
         Answer::Withhold(why) => (why.code().into(), why.text().into()),
         Answer::Ignore(why) => (why.code().into(), why.text().into()),
     }
 }
 
-fn by_rule(endpoint: &EndpointName, version: &VersionName, rule: &RuleName, event: &str, validate_only: bool) -> Start {
+fn by_rule(
+    endpoint: &EndpointName,
+    version: &VersionName,
+    rule: &RuleName,
+    event: &str,
+    validate_only: bool,
+) -> Start {
     let retry = if validate_only {
         Retry::default()
     } else {
@@ -307,25 +400,59 @@ async fn consider(
         endpoint: rule.endpoint.clone(),
     };
     let outcome = rule.consider(&trigger);
-    let with_id = |explanation: Explanation| Explanation { event_id: event_id.to_owned(), ..explanation };
+    let with_id = |explanation: Explanation| Explanation {
+        event_id: event_id.to_owned(),
+        ..explanation
+    };
     if !outcome.matched {
-        return Ok(vec![(with_id(explained(rule, None, false, outcome.code, outcome.text)), false)]);
+        return Ok(vec![(
+            with_id(explained(rule, None, false, outcome.code, outcome.text)),
+            false,
+        )]);
     }
     if rule.command != RuleCommand::Deploy {
         let (code, text) = recorded();
-        return Ok(vec![(with_id(explained(rule, None, true, &code, text)), false)]);
+        return Ok(vec![(
+            with_id(explained(rule, None, true, &code, text)),
+            false,
+        )]);
     }
-    let mut targets = endpoints::of_model(&mut *tx, &rule.environment, version.model(), ENDPOINTS_MAX).await?;
+    let mut targets =
+        endpoints::of_model(&mut *tx, &rule.environment, version.model(), ENDPOINTS_MAX).await?;
     targets.retain(|target| rule.endpoint.as_ref().is_none_or(|own| own == target));
     if targets.is_empty() {
-        let text = format!("no endpoint of {} runs {}", rule.environment, version.model());
-        return Ok(vec![(with_id(explained(rule, None, true, "NO_ENDPOINT", text)), false)]);
+        let text = format!(
+            "no endpoint of {} runs {}",
+            rule.environment,
+            version.model()
+        );
+        return Ok(vec![(
+            with_id(explained(rule, None, true, "NO_ENDPOINT", text)),
+            false,
+        )]);
     }
-    let queued = |target| explained(rule, Some(target), true, "QUEUED", "the rollout is about to be started".to_owned());
-    Ok(targets.into_iter().map(|target| (with_id(queued(target)), true)).collect())
+    let queued = |target| {
+        explained(
+            rule,
+            Some(target),
+            true,
+            "QUEUED",
+            "the rollout is about to be started".to_owned(),
+        )
+    };
+    Ok(targets
+        .into_iter()
+        .map(|target| (with_id(queued(target)), true))
+        .collect())
 }
 
-fn explained(rule: &Rule, endpoint: Option<EndpointName>, matched: bool, code: &str, text: String) -> Explanation {
+fn explained(
+    rule: &Rule,
+    endpoint: Option<EndpointName>,
+    matched: bool,
+    code: &str,
+    text: String,
+) -> Explanation {
     Explanation {
         event_id: String::new(),
         rule: rule.name.clone(),

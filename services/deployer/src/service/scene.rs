@@ -40,7 +40,9 @@ impl Scene {
 
     /// The one that has begun and has not ended.
     pub fn running(&self) -> Option<usize> {
-        self.rollouts.iter().position(|row| !row.rollout.ended() && !row.queued())
+        self.rollouts
+            .iter()
+            .position(|row| !row.rollout.ended() && !row.queued())
     }
 
     /// The one whose turn is next.

@@ -11,7 +11,9 @@ use sqlx::AnyConnection;
 
 use super::Service;
 use super::scene::Scene;
-use crate::domain::resources::{Block, RevisionFacts, RevisionState, TrafficRecord, VerdictSummary};
+use crate::domain::resources::{
+    Block, RevisionFacts, RevisionState, TrafficRecord, VerdictSummary,
+};
 use crate::domain::rollout::{Kind, Phase, Rollout, Verdict};
 use crate::domain::strategy::OnInsufficient;
 use crate::domain::traffic::Revision;
@@ -103,8 +105,16 @@ impl Service {
             Some(good) => Some((scene.revision(good)?, serving.ready.contains(&good))),
             None => None,
         };
-        let canary = rollout.as_ref().filter(|row| is_release(row)).map(|row| row.rollout.candidate);
-        let current = serving.stable.or_else(|| serving.traffic.largest().filter(|other| Some(*other) != canary));
+        let canary = rollout
+            .as_ref()
+            .filter(|row| is_release(row))
+            .map(|row| row.rollout.candidate);
+        let current = serving.stable.or_else(|| {
+            serving
+                .traffic
+                .largest()
+                .filter(|other| Some(*other) != canary)
+        });
         let (current, canary) = (
             shown(&mut reader, &scene, current).await?,
             shown(&mut reader, &scene, canary).await?,
@@ -117,9 +127,14 @@ impl Service {
         let mut status = Status {
             endpoint: name.clone(),
             mode: mode(&scene, rollout.as_ref()),
-            canary_elapsed: rollout.as_ref().filter(|row| is_release(row)).map(|row| self.now() - row.created_at),
+            canary_elapsed: rollout
+                .as_ref()
+                .filter(|row| is_release(row))
+                .map(|row| self.now() - row.created_at),
             ready_for_promotion: rollout.as_ref().is_some_and(|row| is_ready(&row.rollout)),
-            promotion_countdown: rollout.as_ref().map_or(Duration::ZERO, |row| self.countdown(&row.rollout)),
+            promotion_countdown: rollout
+                .as_ref()
+                .map_or(Duration::ZERO, |row| self.countdown(&row.rollout)),
             verdict: rollout
                 .as_ref()
                 .and_then(|row| row.about.verdict.clone())
@@ -153,7 +168,9 @@ async fn shown(
     scene: &Scene,
     revision: Option<Revision>,
 ) -> Result<Option<RevisionStatus>> {
-    let Some(revision) = revision else { return Ok(None) };
+    let Some(revision) = revision else {
+        return Ok(None);
+    };
     let row = revisions::get(conn, &scene.revision(revision)?).await?;
     Ok(Some(RevisionStatus {
         percent: scene.endpoint.serving.traffic.percent_of(revision),
@@ -172,7 +189,9 @@ fn is_release(row: &RolloutRow) -> bool {
 
 /// What a rollback would take traffic from.
 fn fault_of(scene: &Scene, rollout: Option<&RolloutRow>) -> Option<Revision> {
-    let candidate = rollout.filter(|row| is_release(row) && row.rollout.carried).map(|row| row.rollout.candidate);
+    let candidate = rollout
+        .filter(|row| is_release(row) && row.rollout.carried)
+        .map(|row| row.rollout.candidate);
     candidate.or(scene.endpoint.serving.serving_stable())
 }
 
@@ -187,17 +206,23 @@ fn mode(scene: &Scene, rollout: Option<&RolloutRow>) -> Mode {
     if running.is_some() {
         return Mode::Canary;
     }
-    if scene.endpoint.serving.traffic.is_empty() { Mode::Empty } else { Mode::Production }
+    if scene.endpoint.serving.traffic.is_empty() {
+        Mode::Empty
+    } else {
+        Mode::Production
+    }
 }
 
 /// Applied, and HEALTHY where that is asked for: only time or a person is missing.
 fn is_ready(rollout: &Rollout) -> bool {
-    let Some(stage) = rollout.phase.stage() else { return false };
+    let Some(stage) = rollout.phase.stage() else {
+        return false;
+    };
     let enough = match stage.verdict() {
         Verdict::Healthy => true,
-        Verdict::Insufficient => rollout
-            .demand()
-            .is_some_and(|demand| !demand.require_healthy || demand.on_insufficient == OnInsufficient::Promote),
+        Verdict::Insufficient => rollout.demand().is_some_and(|demand| {
+            !demand.require_healthy || demand.on_insufficient == OnInsufficient::Promote
+        }),
         Verdict::Degraded | Verdict::Unmeasurable => false,
     };
     enough && stage.applied_since().is_some()
@@ -211,25 +236,41 @@ fn notes(status: &Status, scene: &Scene) -> Vec<String> {
             notes.push(format!("{} is not ready", revision.name.id()));
         }
         if !revision.facts.digest_verified {
-            notes.push(format!("the digests of {} cannot be verified: somebody else runs it", revision.name.id()));
+            notes.push(format!(
+                "the digests of {} cannot be verified: somebody else runs it",
+                revision.name.id()
+            ));
         }
     }
     if let Some(pin) = &scene.endpoint.serving.pin {
-        notes.push(format!("{} has pinned the traffic until {}: {}", pin.by, pin.expires_at, pin.reason));
+        notes.push(format!(
+            "{} has pinned the traffic until {}: {}",
+            pin.by, pin.expires_at, pin.reason
+        ));
     }
     match &status.applied {
         Applied::Unapplied => notes.push("no proxy is connected".to_owned()),
         Applied::Waiting(proxies) => notes.push(format!("waiting for {}", proxies.join(", "))),
-        Applied::AppliedExcept(proxies) => notes.push(format!("applied except {}", proxies.join(", "))),
+        Applied::AppliedExcept(proxies) => {
+            notes.push(format!("applied except {}", proxies.join(", ")))
+        }
         Applied::Applied { .. } => {}
     }
     if let Some((name, false)) = &status.last_known_good {
-        notes.push(format!("the last known good, {}, does not run: a rollback would be cold", name.id()));
+        notes.push(format!(
+            "the last known good, {}, does not run: a rollback would be cold",
+            name.id()
+        ));
     }
     if status.last_known_good.is_none() && !scene.endpoint.serving.traffic.is_empty() {
         notes.push("there is no last known good to roll back to".to_owned());
     }
-    if let Some((_, words)) = status.rollout.as_ref().filter(|row| !row.rollout.ended()).and_then(|r| r.rollout.phase.why()) {
+    if let Some((_, words)) = status
+        .rollout
+        .as_ref()
+        .filter(|row| !row.rollout.ended())
+        .and_then(|r| r.rollout.phase.why())
+    {
         notes.push(words);
     }
     let queued = scene.rollouts.iter().filter(|row| row.queued()).count();

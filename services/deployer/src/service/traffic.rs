@@ -41,7 +41,10 @@ impl Service {
         let record = history::find(&mut reader, endpoint, row.serving.generation).await?;
         // A pin that was removed since is not in force, whatever the generation was set with.
         Ok(match record {
-            Some(record) => TrafficRecord { pin: row.serving.pin, ..record },
+            Some(record) => TrafficRecord {
+                pin: row.serving.pin,
+                ..record
+            },
             None => TrafficRecord {
                 endpoint: endpoint.clone(),
                 generation: row.serving.generation,
@@ -72,10 +75,17 @@ impl Service {
     pub async fn set_traffic(&self, set: &SetTraffic) -> Result<TrafficRecord> {
         let now = self.now();
         let mut tx = self.db.begin().await?;
-        let Retry { method, request_id, fingerprint } = &set.retry;
-        let replayed: Option<String> = requests::replay(&mut tx, method, request_id, fingerprint).await?;
+        let Retry {
+            method,
+            request_id,
+            fingerprint,
+        } = &set.retry;
+        let replayed: Option<String> =
+            requests::replay(&mut tx, method, request_id, fingerprint).await?;
         if let Some(generation) = replayed {
-            let generation = generation.parse().map_err(|error| Error::internal("read a recorded answer", error))?;
+            let generation = generation
+                .parse()
+                .map_err(|error| Error::internal("read a recorded answer", error))?;
             let record = history::find(&mut tx, &set.endpoint, generation).await?;
             return record.ok_or_else(|| Error::not_found("traffic", &set.endpoint));
         }
@@ -121,11 +131,19 @@ impl Service {
     pub async fn expire_pin(&self, endpoint: &EndpointName) -> Result<()> {
         let mut tx = self.db.begin().await?;
         let mut scene = Scene::load(&mut tx, endpoint).await?;
-        let expired = scene.endpoint.serving.pin.as_ref().is_some_and(|pin| pin.expires_at <= self.now());
+        let expired = scene
+            .endpoint
+            .serving
+            .pin
+            .as_ref()
+            .is_some_and(|pin| pin.expires_at <= self.now());
         if !expired {
             return Ok(());
         }
-        let cause = Cause { reason: "the pin has expired".to_owned(), ..Cause::deployer() };
+        let cause = Cause {
+            reason: "the pin has expired".to_owned(),
+            ..Cause::deployer()
+        };
         self.unpin_in(&mut tx, &mut scene, &cause).await?;
         tx.commit().await
     }
@@ -141,7 +159,15 @@ impl Service {
         scene.endpoint.serving.pin = None;
         save_serving(tx, scene, &before).await?;
         signals::raise(&mut *tx, Signal::Rollouts).await?;
-        records::audit(tx, cause, now, "traffic.unpin", &scene.endpoint.name, &cause.reason).await?;
+        records::audit(
+            tx,
+            cause,
+            now,
+            "traffic.unpin",
+            &scene.endpoint.name,
+            &cause.reason,
+        )
+        .await?;
         for index in 0..scene.rollouts.len() {
             let _ = hear(tx, scene, index, &RolloutEvent::PinReleased, cause, now).await?;
         }
@@ -172,13 +198,23 @@ fn checked(scene: &Scene, targets: &[(RevisionName, u8)]) -> Result<Traffic> {
             return Err(Error::invalid(field, "is not a revision of this endpoint"));
         }
         if serving.blocked.contains(&revision) {
-            let text = format!("{} is blocked on this endpoint; lift the block first", name.id());
+            let text = format!(
+                "{} is blocked on this endpoint; lift the block first",
+                name.id()
+            );
             return Err(Error::precondition("BLOCKED", name, text));
         }
         if !serving.ready.contains(&revision) {
-            return Err(Error::precondition("NOT_READY", name, format!("{} is not ready to serve", name.id())));
+            return Err(Error::precondition(
+                "NOT_READY",
+                name,
+                format!("{} is not ready to serve", name.id()),
+            ));
         }
-        split.push(Target { revision, percent: *percent });
+        split.push(Target {
+            revision,
+            percent: *percent,
+        });
     }
     if split.is_empty() {
         return Err(Error::invalid("targets", "must not be empty"));

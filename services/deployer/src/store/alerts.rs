@@ -27,16 +27,20 @@ pub async fn insert(
 
 /// Notes that an alert is over.
 pub async fn delete(conn: &mut AnyConnection, alert: &str) -> Result<()> {
-    sqlx::query("DELETE FROM alerts WHERE name = $1").bind(alert.to_owned()).execute(conn).await?;
+    sqlx::query("DELETE FROM alerts WHERE name = $1")
+        .bind(alert.to_owned())
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
 /// The alerts that fire on an endpoint, oldest first; at most 100.
 pub async fn of(conn: &mut AnyConnection, endpoint: &EndpointName) -> Result<Vec<String>> {
-    let rows: Vec<(String,)> =
-        sqlx::query_as("SELECT name FROM alerts WHERE endpoint = $1 ORDER BY started_at, name LIMIT 100")
-            .bind(endpoint.to_string())
-            .fetch_all(conn)
-            .await?;
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "SELECT name FROM alerts WHERE endpoint = $1 ORDER BY started_at, name LIMIT 100",
+    )
+    .bind(endpoint.to_string())
+    .fetch_all(conn)
+    .await?;
     Ok(rows.into_iter().map(|(name,)| name).collect())
 }

@@ -8,6 +8,8 @@ use sqlx::AnyConnection;
 
 use crate::domain::resources::{Actor, AuditRecord};
 
+type Columns = (i64, i64, String, String, String, String, String, String);
+
 /// What is recorded, before it has its number.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
@@ -43,10 +45,17 @@ pub async fn append(conn: &mut AnyConnection, now: Timestamp, entry: Entry<'_>) 
 
 /// A page of records on a resource and everything below it, newest first, with one more row than the page if
 /// there is one.
-pub async fn list(conn: &mut AnyConnection, resource: &str, page: &Page) -> Result<Vec<AuditRecord>> {
-    let before = page.after().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
+pub async fn list(
+    conn: &mut AnyConnection,
+    resource: &str,
+    page: &Page,
+) -> Result<Vec<AuditRecord>> {
+    let before = page
+        .after()
+        .and_then(|after| after.parse().ok())
+        .unwrap_or(i64::MAX);
     // `0` is the character after `/`, so this is a range over everything that begins with `resource/`.
-    let rows: Vec<(i64, i64, String, String, String, String, String, String)> = sqlx::query_as(
+    let rows: Vec<Columns> = sqlx::query_as(
         "SELECT sequence, time, actor_kind, actor_name, action, resource, text, cause FROM audit \
          WHERE sequence < $1 AND ($2 = '' OR resource = $2 OR (resource >= $3 AND resource < $4)) \
          ORDER BY sequence DESC LIMIT $5",
@@ -60,14 +69,16 @@ pub async fn list(conn: &mut AnyConnection, resource: &str, page: &Page) -> Resu
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(sequence, time, kind, name, action, resource, text, cause)| AuditRecord {
-            sequence,
-            time: Timestamp(time),
-            actor: Actor { kind, name },
-            action,
-            resource,
-            text,
-            cause,
-        })
+        .map(
+            |(sequence, time, kind, name, action, resource, text, cause)| AuditRecord {
+                sequence,
+                time: Timestamp(time),
+                actor: Actor { kind, name },
+                action,
+                resource,
+                text,
+                cause,
+            },
+        )
         .collect())
 }

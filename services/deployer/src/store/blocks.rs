@@ -34,7 +34,13 @@ pub async fn insert(conn: &mut AnyConnection, block: &Block) -> Result<()> {
 }
 
 /// Lifts a block. One that is lifted already stays as it is.
-pub async fn lift(conn: &mut AnyConnection, name: &BlockName, by: &Actor, reason: &str, now: Timestamp) -> Result<()> {
+pub async fn lift(
+    conn: &mut AnyConnection,
+    name: &BlockName,
+    by: &Actor,
+    reason: &str,
+    now: Timestamp,
+) -> Result<()> {
     sqlx::query(
         "UPDATE blocks SET lifted_at = $1, lifted_by_kind = $2, lifted_by_name = $3, lift_reason = $4 \
          WHERE name = $5 AND lifted_at IS NULL",
@@ -55,11 +61,18 @@ pub async fn get(conn: &mut AnyConnection, name: &BlockName) -> Result<Block> {
         .bind(name.to_string())
         .fetch_optional(conn)
         .await?;
-    row.as_ref().map(read).transpose()?.ok_or_else(|| Error::not_found("block", name))
+    row.as_ref()
+        .map(read)
+        .transpose()?
+        .ok_or_else(|| Error::not_found("block", name))
 }
 
 /// The block in force on a digest, if there is one.
-pub async fn in_force(conn: &mut AnyConnection, endpoint: &EndpointName, digest: &str) -> Result<Option<Block>> {
+pub async fn in_force(
+    conn: &mut AnyConnection,
+    endpoint: &EndpointName,
+    digest: &str,
+) -> Result<Option<Block>> {
     let row = sqlx::query(AssertSqlSafe(format!(
         "{COLUMNS} WHERE endpoint = $1 AND version_digest = $2 AND lifted_at IS NULL ORDER BY name LIMIT 1"
     )))
@@ -93,9 +106,14 @@ pub async fn list(
 fn read(row: &sqlx::any::AnyRow) -> Result<Block> {
     let lifted_at: Option<i64> = row.try_get(8)?;
     let lifted = match lifted_at {
-        Some(at) => {
-            Some((Timestamp(at), Actor { kind: row.try_get(9)?, name: row.try_get(10)? }, row.try_get(11)?))
-        }
+        Some(at) => Some((
+            Timestamp(at),
+            Actor {
+                kind: row.try_get(9)?,
+                name: row.try_get(10)?,
+            },
+            row.try_get(11)?,
+        )),
         None => None,
     };
     Ok(Block {
@@ -104,7 +122,10 @@ fn read(row: &sqlx::any::AnyRow) -> Result<Block> {
         revision: stored_name(row.try_get(2)?)?,
         version: stored_name(row.try_get(3)?)?,
         reason: row.try_get(4)?,
-        actor: Actor { kind: row.try_get(5)?, name: row.try_get(6)? },
+        actor: Actor {
+            kind: row.try_get(5)?,
+            name: row.try_get(6)?,
+        },
         created_at: Timestamp(row.try_get(7)?),
         lifted,
     })

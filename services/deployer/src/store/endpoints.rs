@@ -30,8 +30,7 @@ pub struct EndpointRow {
 }
 
 type Columns = (String, String, i64, String, i64, i64, i64);
-const COLUMNS: &str =
-    "SELECT name, settings, generation, serving, serving_generation, last_revision, created_at FROM endpoints";
+const COLUMNS: &str = "SELECT name, settings, generation, serving, serving_generation, last_revision, created_at FROM endpoints";
 
 /// Creates one that serves nothing. `AlreadyExists` if the name is taken.
 pub async fn insert(
@@ -79,7 +78,11 @@ pub async fn save_settings(conn: &mut AnyConnection, row: &EndpointRow) -> Resul
 }
 
 /// Saves what a decision has changed, by generation.
-pub async fn save_serving(conn: &mut AnyConnection, row: &mut EndpointRow, serving: &Serving) -> Result<()> {
+pub async fn save_serving(
+    conn: &mut AnyConnection,
+    row: &mut EndpointRow,
+    serving: &Serving,
+) -> Result<()> {
     let result = sqlx::query(
         "UPDATE endpoints SET serving = $1, pin_expires_at = $2, serving_generation = serving_generation + 1 \
          WHERE name = $3 AND serving_generation = $4",
@@ -90,7 +93,11 @@ pub async fn save_serving(conn: &mut AnyConnection, row: &mut EndpointRow, servi
     .bind(row.serving_generation)
     .execute(conn)
     .await?;
-    expect_saved(&result, &row.name.to_string(), &serving.generation.to_string())?;
+    expect_saved(
+        &result,
+        &row.name.to_string(),
+        &serving.generation.to_string(),
+    )?;
     row.serving_generation += 1;
     Ok(())
 }
@@ -123,7 +130,10 @@ pub async fn get(conn: &mut AnyConnection, name: &EndpointName) -> Result<Endpoi
         .bind(name.to_string())
         .fetch_optional(&mut *conn)
         .await?;
-    let row = row.map(read).transpose()?.ok_or_else(|| Error::not_found("endpoint", name))?;
+    let row = row
+        .map(read)
+        .transpose()?
+        .ok_or_else(|| Error::not_found("endpoint", name))?;
     complete(conn, row).await
 }
 
@@ -146,11 +156,13 @@ pub async fn list(
             .await?
         }
         None => {
-            sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} WHERE name > $1 ORDER BY name LIMIT $2")))
-                .bind(after)
-                .bind(page.limit())
-                .fetch_all(conn)
-                .await?
+            sqlx::query_as(AssertSqlSafe(format!(
+                "{COLUMNS} WHERE name > $1 ORDER BY name LIMIT $2"
+            )))
+            .bind(after)
+            .bind(page.limit())
+            .fetch_all(conn)
+            .await?
         }
     };
     rows.into_iter().map(read).collect()
@@ -163,47 +175,61 @@ pub async fn of_model(
     model: &ModelName,
     limit: i64,
 ) -> Result<Vec<EndpointName>> {
-    let rows: Vec<(String,)> =
-        sqlx::query_as("SELECT name FROM endpoints WHERE model = $1 AND environment = $2 ORDER BY name LIMIT $3")
-            .bind(model.to_string())
-            .bind(environment.to_string())
-            .bind(limit)
-            .fetch_all(conn)
-            .await?;
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "SELECT name FROM endpoints WHERE model = $1 AND environment = $2 ORDER BY name LIMIT $3",
+    )
+    .bind(model.to_string())
+    .bind(environment.to_string())
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
     rows.iter().map(|(name,)| stored_name(name)).collect()
 }
 
 /// Endpoints that serve something, for the steady watch.
 pub async fn serving(conn: &mut AnyConnection) -> Result<Vec<EndpointRow>> {
-    let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} ORDER BY name"))).fetch_all(conn).await?;
+    let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} ORDER BY name")))
+        .fetch_all(conn)
+        .await?;
     let rows: Result<Vec<EndpointRow>> = rows.into_iter().map(read).collect();
-    Ok(rows?.into_iter().filter(|row| !row.serving.traffic.is_empty()).collect())
+    Ok(rows?
+        .into_iter()
+        .filter(|row| !row.serving.traffic.is_empty())
+        .collect())
 }
 
 /// Endpoints whose routes changed after this version of the snapshot, with that version.
 pub async fn routes_changed(conn: &mut AnyConnection, since: i64) -> Result<Vec<EndpointRow>> {
-    let rows: Vec<Columns> =
-        sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} WHERE routes_version > $1 ORDER BY name")))
-            .bind(since)
-            .fetch_all(conn)
-            .await?;
+    let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!(
+        "{COLUMNS} WHERE routes_version > $1 ORDER BY name"
+    )))
+    .bind(since)
+    .fetch_all(conn)
+    .await?;
     rows.into_iter().map(read).collect()
 }
 
 /// Endpoints whose pin has expired; at most `limit`.
-pub async fn expired_pins(conn: &mut AnyConnection, now: Timestamp, limit: i64) -> Result<Vec<EndpointName>> {
-    let rows: Vec<(String,)> =
-        sqlx::query_as("SELECT name FROM endpoints WHERE pin_expires_at <= $1 ORDER BY pin_expires_at LIMIT $2")
-            .bind(now.0)
-            .bind(limit)
-            .fetch_all(conn)
-            .await?;
+pub async fn expired_pins(
+    conn: &mut AnyConnection,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<EndpointName>> {
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "SELECT name FROM endpoints WHERE pin_expires_at <= $1 ORDER BY pin_expires_at LIMIT $2",
+    )
+    .bind(now.0)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
     rows.iter().map(|(name,)| stored_name(name)).collect()
 }
 
 /// When the next pin expires.
 pub async fn next_pin_expiry(conn: &mut AnyConnection) -> Result<Option<Timestamp>> {
-    let (next,): (Option<i64>,) = sqlx::query_as("SELECT MIN(pin_expires_at) FROM endpoints").fetch_one(conn).await?;
+    let (next,): (Option<i64>,) = sqlx::query_as("SELECT MIN(pin_expires_at) FROM endpoints")
+        .fetch_one(conn)
+        .await?;
     Ok(next.map(Timestamp))
 }
 
@@ -228,7 +254,10 @@ async fn complete(conn: &mut AnyConnection, mut row: EndpointRow) -> Result<Endp
 }
 
 fn numbers(rows: Vec<(i64,)>) -> BTreeSet<Revision> {
-    rows.into_iter().filter_map(|(number,)| u32::try_from(number).ok()).map(Revision).collect()
+    rows.into_iter()
+        .filter_map(|(number,)| u32::try_from(number).ok())
+        .map(Revision)
+        .collect()
 }
 
 fn read(

@@ -21,7 +21,8 @@ pub struct EnvironmentRow {
 }
 
 type Columns = (String, String, String, i64, i64);
-const COLUMNS: &str = "SELECT name, description, evidence, generation, created_at FROM environments";
+const COLUMNS: &str =
+    "SELECT name, description, evidence, generation, created_at FROM environments";
 
 /// Creates one. `AlreadyExists` if the name is taken.
 pub async fn insert(conn: &mut AnyConnection, row: &EnvironmentRow) -> Result<()> {
@@ -36,7 +37,9 @@ pub async fn insert(conn: &mut AnyConnection, row: &EnvironmentRow) -> Result<()
     .execute(conn)
     .await;
     match result {
-        Err(error) if is_unique_violation(&error) => Err(Error::already_exists("environment", &row.name)),
+        Err(error) if is_unique_violation(&error) => {
+            Err(Error::already_exists("environment", &row.name))
+        }
         other => Ok(other.map(drop)?),
     }
 }
@@ -58,21 +61,25 @@ pub async fn save(conn: &mut AnyConnection, row: &EnvironmentRow) -> Result<()> 
 
 /// The environment; `NotFound` if there is none.
 pub async fn get(conn: &mut AnyConnection, name: &EnvironmentName) -> Result<EnvironmentRow> {
-    let row: Option<Columns> = sqlx::query_as(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE name = $1")))
-        .bind(name.to_string())
-        .fetch_optional(conn)
-        .await?;
-    row.map(read).transpose()?.ok_or_else(|| Error::not_found("environment", name))
+    let row: Option<Columns> =
+        sqlx::query_as(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE name = $1")))
+            .bind(name.to_string())
+            .fetch_optional(conn)
+            .await?;
+    row.map(read)
+        .transpose()?
+        .ok_or_else(|| Error::not_found("environment", name))
 }
 
 /// A page of environments by name, with one more row than the page if there is one.
 pub async fn list(conn: &mut AnyConnection, page: &Page) -> Result<Vec<EnvironmentRow>> {
-    let rows: Vec<Columns> =
-        sqlx::query_as(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE name > $1 ORDER BY name LIMIT $2")))
-            .bind(page.after().unwrap_or_default().to_owned())
-            .bind(page.limit())
-            .fetch_all(conn)
-            .await?;
+    let rows: Vec<Columns> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "{COLUMNS} WHERE name > $1 ORDER BY name LIMIT $2"
+    )))
+    .bind(page.after().unwrap_or_default().to_owned())
+    .bind(page.limit())
+    .fetch_all(conn)
+    .await?;
     rows.into_iter().map(read).collect()
 }
 

@@ -24,8 +24,10 @@ use slipway_platform::migrate::Migrations;
 use slipway_platform::{Error, Result};
 
 /// The deployer's tables.
-pub static MIGRATIONS: Migrations =
-    Migrations { name: "deployer", steps: &[("0001_init", include_str!("../../migrations/0001_init.sql"))] };
+pub static MIGRATIONS: Migrations = Migrations {
+    name: "deployer",
+    steps: &[("0001_init", include_str!("../../migrations/0001_init.sql"))],
+};
 
 fn to_text<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::internal("write a stored document", error))
@@ -39,5 +41,6 @@ fn stored_name<T: FromStr>(text: &str) -> Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
-    text.parse().map_err(|error: T::Err| Error::internal("read a stored name", error))
+    text.parse()
+        .map_err(|error: T::Err| Error::internal("read a stored name", error))
 }

@@ -24,7 +24,8 @@ pub struct RevisionRow {
 }
 
 type Columns = (i64, String, String, String, String, i64);
-const COLUMNS: &str = "SELECT number, facts, state, state_reason, addresses, created_at FROM revisions";
+const COLUMNS: &str =
+    "SELECT number, facts, state, state_reason, addresses, created_at FROM revisions";
 
 /// Records a new revision, in the state CREATED.
 pub async fn insert(
@@ -76,24 +77,36 @@ pub async fn set_state(
 
 /// The revision; `NotFound` if there is none.
 pub async fn get(conn: &mut AnyConnection, name: &RevisionName) -> Result<RevisionRow> {
-    find(conn, name).await?.ok_or_else(|| Error::not_found("revision", name))
+    find(conn, name)
+        .await?
+        .ok_or_else(|| Error::not_found("revision", name))
 }
 
 /// The revision, if there is one.
 pub async fn find(conn: &mut AnyConnection, name: &RevisionName) -> Result<Option<RevisionRow>> {
-    let row: Option<Columns> =
-        sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} WHERE endpoint = $1 AND number = $2")))
-            .bind(name.endpoint().to_string())
-            .bind(i64::from(name.number()))
-            .fetch_optional(&mut *conn)
-            .await?;
+    let row: Option<Columns> = sqlx::query_as(AssertSqlSafe(format!(
+        "{COLUMNS} WHERE endpoint = $1 AND number = $2"
+    )))
+    .bind(name.endpoint().to_string())
+    .bind(i64::from(name.number()))
+    .fetch_optional(&mut *conn)
+    .await?;
     let Some(row) = row else { return Ok(None) };
-    with_tags(conn, name.endpoint(), vec![row]).await.map(|mut rows| rows.pop())
+    with_tags(conn, name.endpoint(), vec![row])
+        .await
+        .map(|mut rows| rows.pop())
 }
 
 /// A page of an endpoint's revisions, newest first, with one more row than the page if there is one.
-pub async fn list(conn: &mut AnyConnection, endpoint: &EndpointName, page: &Page) -> Result<Vec<RevisionRow>> {
-    let before = page.after().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
+pub async fn list(
+    conn: &mut AnyConnection,
+    endpoint: &EndpointName,
+    page: &Page,
+) -> Result<Vec<RevisionRow>> {
+    let before = page
+        .after()
+        .and_then(|after| after.parse().ok())
+        .unwrap_or(i64::MAX);
     let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!(
         "{COLUMNS} WHERE endpoint = $1 AND number < $2 ORDER BY number DESC LIMIT $3"
     )))
@@ -116,18 +129,24 @@ pub async fn addresses(
     .bind(endpoint.to_string())
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(|(number, addresses)| Ok((named(endpoint, number)?, from_text(&addresses)?))).collect()
+    rows.into_iter()
+        .map(|(number, addresses)| Ok((named(endpoint, number)?, from_text(&addresses)?)))
+        .collect()
 }
 
 /// Every revision in one of these states, of all endpoints.
-pub async fn in_states(conn: &mut AnyConnection, states: &[RevisionState]) -> Result<Vec<RevisionName>> {
+pub async fn in_states(
+    conn: &mut AnyConnection,
+    states: &[RevisionState],
+) -> Result<Vec<RevisionName>> {
     let mut found = Vec::new();
     for state in states {
-        let rows: Vec<(String, i64)> =
-            sqlx::query_as("SELECT endpoint, number FROM revisions WHERE state = $1 ORDER BY endpoint, number")
-                .bind(state.name())
-                .fetch_all(&mut *conn)
-                .await?;
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT endpoint, number FROM revisions WHERE state = $1 ORDER BY endpoint, number",
+        )
+        .bind(state.name())
+        .fetch_all(&mut *conn)
+        .await?;
         for (endpoint, number) in rows {
             found.push(named(&super::stored_name(&endpoint)?, number)?);
         }
@@ -171,22 +190,30 @@ async fn with_tags(
             .fetch_all(conn)
             .await?;
     rows.into_iter()
-        .map(|(number, facts, state, state_reason, addresses, created_at)| {
-            Ok(RevisionRow {
-                name: named(endpoint, number)?,
-                facts: from_text(&facts)?,
-                state: RevisionState::parse(&state)
-                    .ok_or_else(|| Error::internal("read a revision", format!("state {state}")))?,
-                state_reason,
-                addresses: from_text(&addresses)?,
-                tags: tags.iter().filter(|(own, _)| *own == number).map(|(_, tag)| tag.clone()).collect(),
-                created_at: Timestamp(created_at),
-            })
-        })
+        .map(
+            |(number, facts, state, state_reason, addresses, created_at)| {
+                Ok(RevisionRow {
+                    name: named(endpoint, number)?,
+                    facts: from_text(&facts)?,
+                    state: RevisionState::parse(&state).ok_or_else(|| {
+                        Error::internal("read a revision", format!("state {state}"))
+                    })?,
+                    state_reason,
+                    addresses: from_text(&addresses)?,
+                    tags: tags
+                        .iter()
+                        .filter(|(own, _)| *own == number)
+                        .map(|(_, tag)| tag.clone())
+                        .collect(),
+                    created_at: Timestamp(created_at),
+                })
+            },
+        )
         .collect()
 }
 
 fn named(endpoint: &EndpointName, number: i64) -> Result<RevisionName> {
-    let number = u32::try_from(number).map_err(|error| Error::internal("read a revision", error))?;
+    let number =
+        u32::try_from(number).map_err(|error| Error::internal("read a revision", error))?;
     RevisionName::new(endpoint, number).map_err(|error| Error::internal("read a revision", error))
 }

@@ -72,7 +72,8 @@ pub const FILTER_FIELDS: &[FieldSpec] = &[
 ];
 
 type Columns = (String, String, String, String, i64, i64, Option<i64>);
-const COLUMNS: &str = "SELECT name, version, state, about, generation, created_at, ended_at FROM rollouts";
+const COLUMNS: &str =
+    "SELECT name, version, state, about, generation, created_at, ended_at FROM rollouts";
 
 /// Records a new one.
 pub async fn insert(conn: &mut AnyConnection, row: &RolloutRow, now: Timestamp) -> Result<()> {
@@ -102,7 +103,9 @@ pub async fn insert(conn: &mut AnyConnection, row: &RolloutRow, now: Timestamp) 
 
 /// The generation that proxies or the failure-detector are asked about, if any.
 fn followed(rollout: &Rollout) -> Option<i64> {
-    rollout.awaited_generation().or(rollout.watched_generation())
+    rollout
+        .awaited_generation()
+        .or(rollout.watched_generation())
 }
 
 /// Saves one by generation.
@@ -131,7 +134,9 @@ pub async fn get(conn: &mut AnyConnection, name: &RolloutName) -> Result<Rollout
         .bind(name.to_string())
         .fetch_optional(conn)
         .await?;
-    row.map(read).transpose()?.ok_or_else(|| Error::not_found("rollout", name))
+    row.map(read)
+        .transpose()?
+        .ok_or_else(|| Error::not_found("rollout", name))
 }
 
 /// Those of an endpoint that have not ended, oldest first. At most one of them is not queued.
@@ -146,7 +151,10 @@ pub async fn open(conn: &mut AnyConnection, endpoint: &EndpointName) -> Result<V
 }
 
 /// The newest of an endpoint, ended or not.
-pub async fn newest(conn: &mut AnyConnection, endpoint: &EndpointName) -> Result<Option<RolloutRow>> {
+pub async fn newest(
+    conn: &mut AnyConnection,
+    endpoint: &EndpointName,
+) -> Result<Option<RolloutRow>> {
     let row: Option<Columns> = sqlx::query_as(AssertSqlSafe(format!(
         "{COLUMNS} WHERE endpoint = $1 ORDER BY ended, created_at DESC, name DESC LIMIT 1"
     )))
@@ -168,7 +176,11 @@ pub async fn due(conn: &mut AnyConnection, now: Timestamp, limit: i64) -> Result
 }
 
 /// Sets when one's time comes next, and nothing else.
-pub async fn rearm(conn: &mut AnyConnection, name: &RolloutName, next: Option<Timestamp>) -> Result<()> {
+pub async fn rearm(
+    conn: &mut AnyConnection,
+    name: &RolloutName,
+    next: Option<Timestamp>,
+) -> Result<()> {
     sqlx::query("UPDATE rollouts SET tick_at = $1 WHERE name = $2")
         .bind(next.map(|next| next.0))
         .bind(name.to_string())
@@ -179,16 +191,19 @@ pub async fn rearm(conn: &mut AnyConnection, name: &RolloutName, next: Option<Ti
 
 /// When the next one's time comes.
 pub async fn next_due(conn: &mut AnyConnection) -> Result<Option<Timestamp>> {
-    let (next,): (Option<i64>,) = sqlx::query_as("SELECT MIN(tick_at) FROM rollouts").fetch_one(conn).await?;
+    let (next,): (Option<i64>,) = sqlx::query_as("SELECT MIN(tick_at) FROM rollouts")
+        .fetch_one(conn)
+        .await?;
     Ok(next.map(Timestamp))
 }
 
 /// Those that have not ended and have traffic that proxies accept and the failure-detector judges.
 pub async fn with_traffic(conn: &mut AnyConnection) -> Result<Vec<RolloutRow>> {
-    let rows: Vec<Columns> =
-        sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} WHERE ended = 0 AND followed IS NOT NULL ORDER BY name")))
-            .fetch_all(conn)
-            .await?;
+    let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!(
+        "{COLUMNS} WHERE ended = 0 AND followed IS NOT NULL ORDER BY name"
+    )))
+    .fetch_all(conn)
+    .await?;
     rows.into_iter().map(read).collect()
 }
 
@@ -208,7 +223,12 @@ pub async fn list(
     );
     for (index, term) in filter.terms.iter().enumerate() {
         // Fields and operators are words of this crate; only values come from the client.
-        sql.push_str(&format!(" AND {} {} ${}", term.field, term.operator.sql(), index + 6));
+        sql.push_str(&format!(
+            " AND {} {} ${}",
+            term.field,
+            term.operator.sql(),
+            index + 6
+        ));
     }
     sql.push_str(" ORDER BY created_at DESC, name DESC LIMIT $5");
     let mut query = sqlx::query_as(AssertSqlSafe(sql))
@@ -239,7 +259,9 @@ fn position(text: &str) -> (i64, String) {
     (created.parse().unwrap_or(0), name.to_owned())
 }
 
-fn read((name, version, state, about, generation, created_at, ended_at): Columns) -> Result<RolloutRow> {
+fn read(
+    (name, version, state, about, generation, created_at, ended_at): Columns,
+) -> Result<RolloutRow> {
     Ok(RolloutRow {
         name: stored_name(&name)?,
         version: stored_name(&version)?,

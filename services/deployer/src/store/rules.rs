@@ -21,8 +21,15 @@ type Columns = (String, i64, i64);
 const COLUMNS: &str = "SELECT rule, generation, updated_at FROM rules";
 
 /// Creates or replaces a rule, and gives its new generation. With `expected`, only at that generation.
-pub async fn apply(conn: &mut AnyConnection, rule: &Rule, expected: Option<i64>, now: Timestamp) -> Result<i64> {
-    let present = find(conn, &rule.name).await?.map_or(0, |row| row.generation);
+pub async fn apply(
+    conn: &mut AnyConnection,
+    rule: &Rule,
+    expected: Option<i64>,
+    now: Timestamp,
+) -> Result<i64> {
+    let present = find(conn, &rule.name)
+        .await?
+        .map_or(0, |row| row.generation);
     if expected.is_some() {
         etag::check(expected, present, &rule.name.to_string())?;
     }
@@ -42,13 +49,18 @@ pub async fn apply(conn: &mut AnyConnection, rule: &Rule, expected: Option<i64>,
 
 /// Removes a rule.
 pub async fn delete(conn: &mut AnyConnection, name: &RuleName) -> Result<()> {
-    sqlx::query("DELETE FROM rules WHERE name = $1").bind(name.to_string()).execute(conn).await?;
+    sqlx::query("DELETE FROM rules WHERE name = $1")
+        .bind(name.to_string())
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
 /// The rule; `NotFound` if there is none.
 pub async fn get(conn: &mut AnyConnection, name: &RuleName) -> Result<RuleRow> {
-    find(conn, name).await?.ok_or_else(|| Error::not_found("rule", name))
+    find(conn, name)
+        .await?
+        .ok_or_else(|| Error::not_found("rule", name))
 }
 
 /// The rule, if there is one.
@@ -62,27 +74,40 @@ pub async fn find(conn: &mut AnyConnection, name: &RuleName) -> Result<Option<Ru
 
 /// A page of rules by name, with one more row than the page if there is one.
 pub async fn list(conn: &mut AnyConnection, page: &Page) -> Result<Vec<RuleRow>> {
-    let rows: Vec<Columns> =
-        sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} WHERE name > $1 ORDER BY name LIMIT $2")))
-            .bind(page.after().unwrap_or_default().to_owned())
-            .bind(page.limit())
-            .fetch_all(conn)
-            .await?;
+    let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!(
+        "{COLUMNS} WHERE name > $1 ORDER BY name LIMIT $2"
+    )))
+    .bind(page.after().unwrap_or_default().to_owned())
+    .bind(page.limit())
+    .fetch_all(conn)
+    .await?;
     rows.into_iter().map(read).collect()
 }
 
 /// Every rule, by name.
 pub async fn all(conn: &mut AnyConnection) -> Result<Vec<Rule>> {
-    let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} ORDER BY name"))).fetch_all(conn).await?;
-    rows.into_iter().map(|row| read(row).map(|row| row.rule)).collect()
+    let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} ORDER BY name")))
+        .fetch_all(conn)
+        .await?;
+    rows.into_iter()
+        .map(|row| read(row).map(|row| row.rule))
+        .collect()
 }
 
 fn read((rule, generation, updated_at): Columns) -> Result<RuleRow> {
-    Ok(RuleRow { rule: from_text(&rule)?, generation, updated_at: Timestamp(updated_at) })
+    Ok(RuleRow {
+        rule: from_text(&rule)?,
+        generation,
+        updated_at: Timestamp(updated_at),
+    })
 }
 
 /// Keeps why a rule did or did not act. A later word on the same event, rule and endpoint replaces it.
-pub async fn explain(conn: &mut AnyConnection, explanation: &Explanation, now: Timestamp) -> Result<()> {
+pub async fn explain(
+    conn: &mut AnyConnection,
+    explanation: &Explanation,
+    now: Timestamp,
+) -> Result<()> {
     sqlx::query(
         "INSERT INTO explanations (event_id, rule, endpoint, matched, acted, code, text, rollout, decided_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (event_id, rule, endpoint) DO UPDATE SET \
@@ -123,7 +148,9 @@ pub async fn explanations(
             Ok(Explanation {
                 event_id: row.try_get(0)?,
                 rule: stored_name(row.try_get(1)?)?,
-                endpoint: (!endpoint.is_empty()).then(|| stored_name(&endpoint)).transpose()?,
+                endpoint: (!endpoint.is_empty())
+                    .then(|| stored_name(&endpoint))
+                    .transpose()?,
                 matched: row.try_get::<i64, _>(3)? != 0,
                 acted: row.try_get::<i64, _>(4)? != 0,
                 code: row.try_get(5)?,

@@ -38,16 +38,27 @@ pub struct Signals {
 
 /// Raises a signal, and gives its new value.
 pub async fn raise(conn: &mut AnyConnection, signal: Signal) -> Result<i64> {
-    let (value,): (i64,) = sqlx::query_as("UPDATE signals SET value = value + 1 WHERE name = $1 RETURNING value")
-        .bind(signal.name())
-        .fetch_one(conn)
-        .await?;
+    let (value,): (i64,) =
+        sqlx::query_as("UPDATE signals SET value = value + 1 WHERE name = $1 RETURNING value")
+            .bind(signal.name())
+            .fetch_one(conn)
+            .await?;
     Ok(value)
 }
 
 /// Every signal.
 pub async fn read(conn: &mut AnyConnection) -> Result<Signals> {
-    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT name, value FROM signals").fetch_all(conn).await?;
-    let value = |name: &str| rows.iter().find(|(own, _)| own == name).map_or(0, |(_, value)| *value);
-    Ok(Signals { routes: value("routes"), rollouts: value("rollouts"), work: value("work") })
+    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT name, value FROM signals")
+        .fetch_all(conn)
+        .await?;
+    let value = |name: &str| {
+        rows.iter()
+            .find(|(own, _)| own == name)
+            .map_or(0, |(_, value)| *value)
+    };
+    Ok(Signals {
+        routes: value("routes"),
+        rollouts: value("rollouts"),
+        work: value("work"),
+    })
 }

@@ -9,12 +9,31 @@ use sqlx::{AnyConnection, AssertSqlSafe};
 use super::{from_text, stored_name, to_text};
 use crate::domain::resources::{Actor, TrafficRecord};
 
-type Columns = (String, i64, String, Option<String>, String, String, String, String, i64, Option<i64>);
+type Columns = (
+    String,
+    i64,
+    String,
+    Option<String>,
+    String,
+    String,
+    String,
+    String,
+    i64,
+    Option<i64>,
+);
 const COLUMNS: &str = "SELECT endpoint, generation, targets, pin, actor_kind, actor_name, reason, rollout, decided_at, \
                        applied_at FROM traffic";
 
-/// Records a generation.
+/// Records a generation, which proxies are to accept.
 pub async fn insert(conn: &mut AnyConnection, record: &TrafficRecord) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO traffic_awaited (endpoint, generation) VALUES ($1, $2) \
+         ON CONFLICT (endpoint) DO UPDATE SET generation = excluded.generation",
+    )
+    .bind(record.endpoint.to_string())
+    .bind(record.generation)
+    .execute(&mut *conn)
+    .await?;
     sqlx::query(
         "INSERT INTO traffic (endpoint, generation, targets, pin, actor_kind, actor_name, reason, rollout, decided_at, \
          applied_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL)",
@@ -46,8 +65,13 @@ pub async fn mark_applied(
     .bind(at.0)
     .bind(endpoint.to_string())
     .bind(generation)
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    sqlx::query("DELETE FROM traffic_awaited WHERE endpoint = $1 AND generation = $2")
+        .bind(endpoint.to_string())
+        .bind(generation)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -57,18 +81,26 @@ pub async fn find(
     endpoint: &EndpointName,
     generation: i64,
 ) -> Result<Option<TrafficRecord>> {
-    let row: Option<Columns> =
-        sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} WHERE endpoint = $1 AND generation = $2")))
-            .bind(endpoint.to_string())
-            .bind(generation)
-            .fetch_optional(conn)
-            .await?;
+    let row: Option<Columns> = sqlx::query_as(AssertSqlSafe(format!(
+        "{COLUMNS} WHERE endpoint = $1 AND generation = $2"
+    )))
+    .bind(endpoint.to_string())
+    .bind(generation)
+    .fetch_optional(conn)
+    .await?;
     row.map(read).transpose()
 }
 
 /// A page of generations, newest first, with one more row than the page if there is one.
-pub async fn list(conn: &mut AnyConnection, endpoint: &EndpointName, page: &Page) -> Result<Vec<TrafficRecord>> {
-    let before = page.after().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
+pub async fn list(
+    conn: &mut AnyConnection,
+    endpoint: &EndpointName,
+    page: &Page,
+) -> Result<Vec<TrafficRecord>> {
+    let before = page
+        .after()
+        .and_then(|after| after.parse().ok())
+        .unwrap_or(i64::MAX);
     let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!(
         "{COLUMNS} WHERE endpoint = $1 AND generation < $2 ORDER BY generation DESC LIMIT $3"
     )))
@@ -81,18 +113,19 @@ pub async fn list(conn: &mut AnyConnection, endpoint: &EndpointName, page: &Page
 }
 
 /// The newest generation of each endpoint of which it is not known that every proxy has accepted it.
-pub async fn newest_unapplied(conn: &mut AnyConnection) -> Result<Vec<(EndpointName, i64)>> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT endpoint, generation FROM traffic newest WHERE applied_at IS NULL AND generation = \
-         (SELECT MAX(generation) FROM traffic WHERE endpoint = newest.endpoint)",
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter().map(|(endpoint, generation)| Ok((stored_name(&endpoint)?, generation))).collect()
+pub async fn awaited(conn: &mut AnyConnection) -> Result<Vec<(EndpointName, i64)>> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT endpoint, generation FROM traffic_awaited ORDER BY endpoint")
+            .fetch_all(conn)
+            .await?;
+    rows.into_iter()
+        .map(|(endpoint, generation)| Ok((stored_name(&endpoint)?, generation)))
+        .collect()
 }
 
 fn read(row: Columns) -> Result<TrafficRecord> {
-    let (endpoint, generation, targets, pin, kind, name, reason, rollout, decided_at, applied_at) = row;
+    let (endpoint, generation, targets, pin, kind, name, reason, rollout, decided_at, applied_at) =
+        row;
     Ok(TrafficRecord {
         endpoint: stored_name(&endpoint)?,
         generation,

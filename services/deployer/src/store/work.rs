@@ -21,9 +21,15 @@ pub enum Work {
     /// Ask whether the rollout's version may enter.
     AskGate { rollout: RolloutName },
     /// Start a revision for a rollout.
-    Provision { rollout: RolloutName, revision: RevisionName },
+    Provision {
+        rollout: RolloutName,
+        revision: RevisionName,
+    },
     /// Wait until it answers.
-    CheckHealth { rollout: RolloutName, revision: RevisionName },
+    CheckHealth {
+        rollout: RolloutName,
+        revision: RevisionName,
+    },
     /// See that a revision that is needed runs, and where: after a restart, or when it died.
     EnsureRunning { revision: RevisionName },
     /// Stop a revision, if nothing needs it.
@@ -31,7 +37,12 @@ pub enum Work {
     /// Point the champion alias at what the revision runs, if it still serves.
     MoveChampion { revision: RevisionName },
     /// Start a rollout because a rule says so.
-    Deploy { endpoint: EndpointName, version: VersionName, rule: RuleName, event_id: String },
+    Deploy {
+        endpoint: EndpointName,
+        version: VersionName,
+        rule: RuleName,
+        event_id: String,
+    },
 }
 
 /// An item of the queue.
@@ -53,29 +64,35 @@ impl Work {
             Work::EnsureRunning { revision } => format!("ensure-running {revision}"),
             Work::Stop { revision } => format!("stop {revision}"),
             Work::MoveChampion { revision } => format!("move-champion {revision}"),
-            Work::Deploy { endpoint, event_id, rule, .. } => format!("deploy {endpoint} {rule} {event_id}"),
+            Work::Deploy {
+                endpoint,
+                event_id,
+                rule,
+                ..
+            } => format!("deploy {endpoint} {rule} {event_id}"),
         }
     }
 
     fn rollout(&self) -> String {
         match self {
-            Work::AskGate { rollout } | Work::Provision { rollout, .. } | Work::CheckHealth { rollout, .. } => {
-                rollout.to_string()
-            }
-            Work::EnsureRunning { .. } | Work::Stop { .. } | Work::MoveChampion { .. } | Work::Deploy { .. } => {
-                String::new()
-            }
+            Work::AskGate { rollout }
+            | Work::Provision { rollout, .. }
+            | Work::CheckHealth { rollout, .. } => rollout.to_string(),
+            Work::EnsureRunning { .. }
+            | Work::Stop { .. }
+            | Work::MoveChampion { .. }
+            | Work::Deploy { .. } => String::new(),
         }
     }
 
     fn endpoint(&self) -> &EndpointName {
         match self {
-            Work::AskGate { rollout } | Work::Provision { rollout, .. } | Work::CheckHealth { rollout, .. } => {
-                rollout.endpoint()
-            }
-            Work::EnsureRunning { revision } | Work::Stop { revision } | Work::MoveChampion { revision } => {
-                revision.endpoint()
-            }
+            Work::AskGate { rollout }
+            | Work::Provision { rollout, .. }
+            | Work::CheckHealth { rollout, .. } => rollout.endpoint(),
+            Work::EnsureRunning { revision }
+            | Work::Stop { revision }
+            | Work::MoveChampion { revision } => revision.endpoint(),
             Work::Deploy { endpoint, .. } => endpoint,
         }
     }
@@ -109,16 +126,24 @@ pub async fn due(conn: &mut AnyConnection, now: Timestamp, limit: i64) -> Result
     .fetch_all(conn)
     .await?;
     rows.into_iter()
-        .map(|(id, body, attempts, version)| Ok(Item { id, work: from_text(&body)?, attempts, version }))
+        .map(|(id, body, attempts, version)| {
+            Ok(Item {
+                id,
+                work: from_text(&body)?,
+                attempts,
+                version,
+            })
+        })
         .collect()
 }
 
 /// When the next item is due after `now`.
 pub async fn next_due(conn: &mut AnyConnection, now: Timestamp) -> Result<Option<Timestamp>> {
-    let (next,): (Option<i64>,) = sqlx::query_as("SELECT MIN(not_before) FROM work WHERE not_before > $1")
-        .bind(now.0)
-        .fetch_one(conn)
-        .await?;
+    let (next,): (Option<i64>,) =
+        sqlx::query_as("SELECT MIN(not_before) FROM work WHERE not_before > $1")
+            .bind(now.0)
+            .fetch_one(conn)
+            .await?;
     Ok(next.map(Timestamp))
 }
 
@@ -155,7 +180,12 @@ pub async fn put_off(
 /// Takes back a stop that was asked for: the revision is needed again.
 pub async fn forget_stop(conn: &mut AnyConnection, revision: &RevisionName) -> Result<()> {
     sqlx::query("DELETE FROM work WHERE id = $1")
-        .bind(Work::Stop { revision: revision.clone() }.id())
+        .bind(
+            Work::Stop {
+                revision: revision.clone(),
+            }
+            .id(),
+        )
         .execute(conn)
         .await?;
     Ok(())
@@ -164,16 +194,30 @@ pub async fn forget_stop(conn: &mut AnyConnection, revision: &RevisionName) -> R
 /// Takes back a question to the gate that was answered otherwise.
 pub async fn forget_gate(conn: &mut AnyConnection, rollout: &RolloutName) -> Result<()> {
     sqlx::query("DELETE FROM work WHERE id = $1")
-        .bind(Work::AskGate { rollout: rollout.clone() }.id())
+        .bind(
+            Work::AskGate {
+                rollout: rollout.clone(),
+            }
+            .id(),
+        )
         .execute(conn)
         .await?;
     Ok(())
 }
 
 /// Whether a revision is to be stopped, but not yet: it is kept warm.
-pub async fn stop_is_due_later(conn: &mut AnyConnection, revision: &RevisionName, now: Timestamp) -> Result<bool> {
+pub async fn stop_is_due_later(
+    conn: &mut AnyConnection,
+    revision: &RevisionName,
+    now: Timestamp,
+) -> Result<bool> {
     let row: Option<(i64,)> = sqlx::query_as("SELECT not_before FROM work WHERE id = $1")
-        .bind(Work::Stop { revision: revision.clone() }.id())
+        .bind(
+            Work::Stop {
+                revision: revision.clone(),
+            }
+            .id(),
+        )
         .fetch_optional(conn)
         .await?;
     Ok(row.is_some_and(|(not_before,)| Timestamp(not_before) > now))

@@ -40,7 +40,9 @@ impl Consumer for Evaluations {
             Verdict::Unspecified => None,
         };
         let version = data.version.parse()?;
-        self.0.evaluation_completed_in(tx, &event.id, &event.r#type, &version, verdict).await
+        self.0
+            .evaluation_completed_in(tx, &event.id, &event.r#type, &version, verdict)
+            .await
     }
 }
 
@@ -66,11 +68,13 @@ impl Consumer for Anomalies {
             return Ok(());
         }
         let data: AnomalyDetected = event.decode()?;
-        let rollout = (!data.rollout.is_empty()).then(|| data.rollout.parse()).transpose()?;
         let finding = Finding {
             revision: data.revision.parse()?,
-            rollout,
-            decision: if data.decision_id.is_empty() { event.id.clone() } else { data.decision_id },
+            decision: if data.decision_id.is_empty() {
+                event.id.clone()
+            } else {
+                data.decision_id
+            },
             text: data.text,
             alert: data.alert,
             event_id: event.id.clone(),

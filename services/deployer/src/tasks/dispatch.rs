@@ -20,7 +20,9 @@ pub async fn run(service: Arc<Service>, nudges: Nudges, shutdown: CancellationTo
                 wake(&nudges, &seen, &now);
                 seen = now;
             }
-            Err(error) => tracing::warn!(%error, "signals not read; the loops go on by their periods"),
+            Err(error) => {
+                tracing::warn!(%error, "signals not read; the loops go on by their periods")
+            }
         }
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -33,7 +33,8 @@ pub async fn run(service: Arc<Service>, shutdown: CancellationToken) {
 }
 
 async fn look_at_all(service: &Service) -> Result<()> {
-    let ready = revisions::in_states(&mut *service.db.read().await?, &[RevisionState::Ready]).await?;
+    let ready =
+        revisions::in_states(&mut *service.db.read().await?, &[RevisionState::Ready]).await?;
     for revision in ready {
         service.ensure_running(&revision).await?;
     }
@@ -52,10 +53,18 @@ pub async fn adopt(service: &Service) -> Result<()> {
     for running in &adopted {
         service.revision_adopted(running).await?;
     }
-    let expected = [RevisionState::Ready, RevisionState::Provisioning, RevisionState::Draining];
-    let expected: Vec<RevisionName> = revisions::in_states(&mut *service.db.read().await?, &expected).await?;
+    let expected = [
+        RevisionState::Ready,
+        RevisionState::Provisioning,
+        RevisionState::Draining,
+    ];
+    let expected: Vec<RevisionName> =
+        revisions::in_states(&mut *service.db.read().await?, &expected).await?;
     for revision in expected {
-        if !adopted.iter().any(|running| running.revision == revision && running.ready) {
+        if !adopted
+            .iter()
+            .any(|running| running.revision == revision && running.ready)
+        {
             service.ensure_running(&revision).await?;
         }
     }

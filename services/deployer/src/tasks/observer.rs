@@ -37,10 +37,15 @@ pub async fn follow(service: Arc<Service>, nudge: Nudge, shutdown: CancellationT
 pub async fn run_once(service: &Service) -> Result<()> {
     let (rows, unapplied) = {
         let mut reader = service.db.read().await?;
-        (rollouts::with_traffic(&mut reader).await?, traffic::newest_unapplied(&mut reader).await?)
+        (
+            rollouts::with_traffic(&mut reader).await?,
+            traffic::awaited(&mut reader).await?,
+        )
     };
     for row in rows {
-        let Some(generation) = row.rollout.awaited_generation() else { continue };
+        let Some(generation) = row.rollout.awaited_generation() else {
+            continue;
+        };
         let applied = service.hub.applied(row.endpoint(), generation);
         if let Some(event) = observed(&row.rollout, generation, applied) {
             service.tell(&row.name, &event, &Cause::deployer()).await?;
@@ -61,13 +66,21 @@ pub async fn run_once(service: &Service) -> Result<()> {
 fn observed(rollout: &Rollout, generation: i64, applied: Applied) -> Option<RolloutEvent> {
     let going_back = matches!(rollout.phase, Phase::RollingBack(_));
     match applied {
-        Applied::Applied { .. } if !rollout.is_applied() => {
-            Some(RolloutEvent::TrafficApplied { generation, except: Vec::new() })
+        Applied::Applied { .. } if !rollout.is_applied() => Some(RolloutEvent::TrafficApplied {
+            generation,
+            except: Vec::new(),
+        }),
+        Applied::AppliedExcept(except) if going_back => {
+            Some(RolloutEvent::TrafficApplied { generation, except })
         }
-        Applied::AppliedExcept(except) if going_back => Some(RolloutEvent::TrafficApplied { generation, except }),
-        Applied::AppliedExcept(_) | Applied::Waiting(_) | Applied::Unapplied if rollout.is_applied() => {
+        Applied::AppliedExcept(_) | Applied::Waiting(_) | Applied::Unapplied
+            if rollout.is_applied() =>
+        {
             Some(RolloutEvent::TrafficUnapplied)
         }
-        Applied::Applied { .. } | Applied::AppliedExcept(_) | Applied::Waiting(_) | Applied::Unapplied => None,
+        Applied::Applied { .. }
+        | Applied::AppliedExcept(_)
+        | Applied::Waiting(_)
+        | Applied::Unapplied => None,
     }
 }

@@ -40,16 +40,24 @@ impl Publisher {
         }
         for row in endpoints::routes_changed(&mut reader, told.version).await? {
             let addresses = revisions::addresses(&mut reader, &row.name).await?;
-            told.endpoints.insert(row.name.clone(), routes(&row, addresses)?);
+            told.endpoints
+                .insert(row.name.clone(), routes(&row, addresses)?);
         }
         told.version = version;
-        let version = u64::try_from(version).map_err(|error| Error::internal("snapshot version", error))?;
-        service.hub.publish(Snapshot { version, endpoints: told.endpoints.values().cloned().collect() });
+        let version =
+            u64::try_from(version).map_err(|error| Error::internal("snapshot version", error))?;
+        service.hub.publish(Snapshot {
+            version,
+            endpoints: told.endpoints.values().cloned().collect(),
+        });
         Ok(())
     }
 }
 
-type Addresses = Vec<(slipway_platform::names::RevisionName, Vec<std::net::SocketAddr>)>;
+type Addresses = Vec<(
+    slipway_platform::names::RevisionName,
+    Vec<std::net::SocketAddr>,
+)>;
 
 fn routes(row: &EndpointRow, addresses: Addresses) -> Result<EndpointRoutes> {
     let named = |number: u32| {
@@ -59,14 +67,28 @@ fn routes(row: &EndpointRow, addresses: Addresses) -> Result<EndpointRoutes> {
     let mut splits = Vec::new();
     for target in row.serving.traffic.targets() {
         let weight = u32::from(target.percent) * WEIGHT_PER_PERCENT;
-        splits.push(Split { revision: named(target.revision.0)?, weight });
+        splits.push(Split {
+            revision: named(target.revision.0)?,
+            weight,
+        });
     }
-    let mut clusters: Vec<ClusterEndpoint> =
-        addresses.into_iter().map(|(revision, addresses)| ClusterEndpoint { revision, addresses }).collect();
+    let mut clusters: Vec<ClusterEndpoint> = addresses
+        .into_iter()
+        .map(|(revision, addresses)| ClusterEndpoint {
+            revision,
+            addresses,
+        })
+        .collect();
     // What carries traffic has a cluster even while nobody knows where it listens, so that routes stay valid.
     for split in &splits {
-        if !clusters.iter().any(|cluster| cluster.revision == split.revision) {
-            clusters.push(ClusterEndpoint { revision: split.revision.clone(), addresses: Vec::new() });
+        if !clusters
+            .iter()
+            .any(|cluster| cluster.revision == split.revision)
+        {
+            clusters.push(ClusterEndpoint {
+                revision: split.revision.clone(),
+                addresses: Vec::new(),
+            });
         }
     }
     Ok(EndpointRoutes {

@@ -41,7 +41,10 @@ pub async fn run_once(service: &Service) -> Result<Option<Timestamp>> {
     let now = service.clock.now();
     let (due, pins) = {
         let mut reader = service.db.read().await?;
-        (rollouts::due(&mut reader, now, BATCH).await?, endpoints::expired_pins(&mut reader, now, BATCH).await?)
+        (
+            rollouts::due(&mut reader, now, BATCH).await?,
+            endpoints::expired_pins(&mut reader, now, BATCH).await?,
+        )
     };
     for rollout in due {
         service.tick(&rollout).await?;

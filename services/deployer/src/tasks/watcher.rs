@@ -22,7 +22,8 @@ use crate::domain::rollout::{Kind, Verdict};
 use crate::domain::traffic::Revision;
 use crate::peers::{Report, Subject};
 use crate::service::{Finding, Service};
-use crate::store::{endpoints, rollouts};
+use crate::store::endpoints::{self, EndpointRow};
+use crate::store::rollouts;
 
 /// How often what is to be watched is looked at when nothing announces a change.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -43,9 +44,13 @@ pub async fn run(service: Arc<Service>, nudge: Nudge, shutdown: CancellationToke
                 for (subject, token) in reconcile(&mut watches, wanted) {
                     streams.push(watch(service.clone(), subject, token));
                 }
-                service.live.keep_only(|subject| watches.contains_key(subject));
+                service
+                    .live
+                    .keep_only(|subject| watches.contains_key(subject));
             }
-            Err(error) => tracing::warn!(%error, "what is to be watched is not known; going on as before"),
+            Err(error) => {
+                tracing::warn!(%error, "what is to be watched is not known; going on as before")
+            }
         }
         let looked_at = tokio::time::sleep(PERIOD);
         tokio::pin!(looked_at);
@@ -90,12 +95,21 @@ async fn wanted(service: &Service) -> Result<BTreeMap<String, Subject>> {
     let mut reader = service.db.read().await?;
     let mut wanted = BTreeMap::new();
     let mut judged: BTreeMap<EndpointName, Revision> = BTreeMap::new();
+    let serving = endpoints::serving(&mut reader).await?;
+    let serving: BTreeMap<EndpointName, EndpointRow> = serving
+        .into_iter()
+        .map(|row| (row.name.clone(), row))
+        .collect();
     for row in rollouts::with_traffic(&mut reader).await? {
         if row.rollout.kind == Kind::Rollback {
             continue;
         }
-        let Some(generation) = row.rollout.watched_generation() else { continue };
-        let endpoint = endpoints::get(&mut reader, row.endpoint()).await?;
+        let Some(generation) = row.rollout.watched_generation() else {
+            continue;
+        };
+        let Some(endpoint) = serving.get(row.endpoint()) else {
+            continue;
+        };
         let (candidate, stable) = (row.rollout.candidate, row.rollout.stable);
         judged.insert(row.endpoint().clone(), candidate);
         let carries = |revision: Revision| endpoint.serving.traffic.carries(revision);
@@ -103,17 +117,24 @@ async fn wanted(service: &Service) -> Result<BTreeMap<String, Subject>> {
             endpoint: row.endpoint().clone(),
             rollout: Some(row.name.clone()),
             candidate: named(row.endpoint(), candidate)?,
-            stable: stable.map(|stable| named(row.endpoint(), stable)).transpose()?,
+            stable: stable
+                .map(|stable| named(row.endpoint(), stable))
+                .transpose()?,
             generation,
             concurrent: carries(candidate) && stable.is_some_and(carries),
             judgement: endpoint.settings.judgement.clone(),
         };
         wanted.insert(row.name.to_string(), subject);
     }
-    for row in endpoints::serving(&mut reader).await? {
-        let steady = row.serving.stable.filter(|stable| row.serving.traffic.carries(*stable));
+    for row in serving.into_values() {
+        let steady = row
+            .serving
+            .stable
+            .filter(|stable| row.serving.traffic.carries(*stable));
         let serves = steady.or_else(|| row.serving.traffic.largest());
-        let Some(revision) = serves.filter(|serves| judged.get(&row.name) != Some(serves)) else { continue };
+        let Some(revision) = serves.filter(|serves| judged.get(&row.name) != Some(serves)) else {
+            continue;
+        };
         let subject = Subject {
             endpoint: row.name.clone(),
             rollout: None,
@@ -143,7 +164,11 @@ async fn watch(service: Arc<Service>, subject: Subject, token: CancellationToken
             () = token.cancelled() => return,
             heard = listening => heard,
         };
-        pause = if heard { REOPEN_MIN } else { (pause * 2).min(REOPEN_MAX) };
+        pause = if heard {
+            REOPEN_MIN
+        } else {
+            (pause * 2).min(REOPEN_MAX)
+        };
         let silence = unmeasurable(service.clock.now());
         let pausing = async {
             hear(&service, &subject, &silence, &mut told).await;
@@ -178,7 +203,10 @@ async fn listen(service: &Service, subject: &Subject, told: &mut Option<Verdict>
 /// told again by the next report.
 async fn hear(service: &Service, subject: &Subject, report: &Report, told: &mut Option<Verdict>) {
     let verdict = report.summary.verdict;
-    let key = subject.rollout.as_ref().map_or_else(|| subject.endpoint.to_string(), ToString::to_string);
+    let key = subject
+        .rollout
+        .as_ref()
+        .map_or_else(|| subject.endpoint.to_string(), ToString::to_string);
     service.live.put(&key, report.summary.clone());
     if *told == Some(verdict) {
         return;
@@ -186,20 +214,23 @@ async fn hear(service: &Service, subject: &Subject, report: &Report, told: &mut 
     let outcome = match (verdict, &subject.rollout) {
         (Verdict::Degraded, _) => service.incident(&finding(subject, report)).await,
         (Verdict::Healthy | Verdict::Insufficient | Verdict::Unmeasurable, Some(rollout)) => {
-            service.verdict_changed(rollout, subject, &report.summary).await
+            service
+                .verdict_changed(rollout, subject, &report.summary)
+                .await
         }
         (Verdict::Healthy | Verdict::Insufficient | Verdict::Unmeasurable, None) => Ok(()),
     };
     match outcome {
         Ok(()) => *told = Some(verdict),
-        Err(error) => tracing::warn!(subject = key, %error, "verdict not acted on; the next report tries again"),
+        Err(error) => {
+            tracing::warn!(subject = key, %error, "verdict not acted on; the next report tries again")
+        }
     }
 }
 
 fn finding(subject: &Subject, report: &Report) -> Finding {
     Finding {
         revision: subject.candidate.clone(),
-        rollout: subject.rollout.clone(),
         // Without an id the decision cannot be told from another; the subject and generation are one.
         decision: if report.decision.is_empty() {
             format!("{}@{}", subject.candidate, subject.generation)

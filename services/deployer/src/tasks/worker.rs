@@ -58,7 +58,11 @@ pub async fn run(service: Arc<Service>, at_once: usize, nudge: Nudge, shutdown: 
 }
 
 /// The items to begin now, and how long until another may be due.
-async fn take(service: &Service, at_once: usize, taken: &mut HashSet<String>) -> Result<(Vec<Item>, Duration)> {
+async fn take(
+    service: &Service,
+    at_once: usize,
+    taken: &mut HashSet<String>,
+) -> Result<(Vec<Item>, Duration)> {
     let free = at_once.saturating_sub(taken.len());
     if free == 0 {
         return Ok((Vec::new(), WAIT_MAX));
@@ -72,7 +76,10 @@ async fn take(service: &Service, at_once: usize, taken: &mut HashSet<String>) ->
     items.truncate(free);
     taken.extend(items.iter().map(|item| item.id.clone()));
     let next = work::next_due(&mut reader, now).await?;
-    Ok((items, next.map_or(WAIT_MAX, |next| (next - now).min(WAIT_MAX))))
+    Ok((
+        items,
+        next.map_or(WAIT_MAX, |next| (next - now).min(WAIT_MAX)),
+    ))
 }
 
 async fn perform(service: Arc<Service>, item: Item) -> String {

@@ -1,7 +1,9 @@
 //! What must hold: of a state, and of a transition between two.
 
 use slipway_deployer::domain::decide::{Decision, decide};
-use slipway_deployer::domain::rollout::{Command, PausedFrom, Phase, Rejected, Rollout, RolloutEvent, Verdict};
+use slipway_deployer::domain::rollout::{
+    Command, PausedFrom, Phase, Rejected, Rollout, RolloutEvent, Verdict,
+};
 use slipway_deployer::domain::serving::Serving;
 use slipway_platform::clock::Timestamp;
 use stateright::Property;
@@ -12,38 +14,76 @@ const NOW: Timestamp = Timestamp(0);
 
 const UNREADY: &str = "2: traffic was given to a revision that was not ready";
 const REVIVED: &str = "5, 12: a candidate got traffic back after its rollback";
-const STALE_FORWARD: &str = "5: a forward command applied at another generation than it was decided on";
+const STALE_FORWARD: &str =
+    "5: a forward command applied at another generation than it was decided on";
 const NO_EVIDENCE: &str = "7: moved forward without HEALTHY and without a waiver";
 const UNAPPLIED: &str = "7: moved forward on traffic that proxies had not accepted";
 const BLIND: &str = "7: UNMEASURABLE moved traffic";
 const TWICE: &str = "9: an event that came twice had two effects";
 const PIN_BROKEN: &str = "13: automation changed pinned traffic";
 const CUT_OFF: &str = "a revision was stopped while proxies sent it requests";
-const BREACHES: [&str; 9] =
-    [UNREADY, REVIVED, STALE_FORWARD, NO_EVIDENCE, UNAPPLIED, BLIND, TWICE, PIN_BROKEN, CUT_OFF];
+const BREACHES: [&str; 9] = [
+    UNREADY,
+    REVIVED,
+    STALE_FORWARD,
+    NO_EVIDENCE,
+    UNAPPLIED,
+    BLIND,
+    TWICE,
+    PIN_BROKEN,
+    CUT_OFF,
+];
 
 pub fn properties() -> Vec<Property<Environment>> {
     let mut properties: Vec<Property<Environment>> = vec![
         Property::always("2: traffic sums to 100 or is empty", |_, world: &World| {
-            let sum: u32 = world.serving.traffic.targets().iter().map(|target| u32::from(target.percent)).sum();
+            let sum: u32 = world
+                .serving
+                .traffic
+                .targets()
+                .iter()
+                .map(|target| u32::from(target.percent))
+                .sum();
             sum == 100 || world.serving.traffic.is_empty()
         }),
-        Property::always("5: an abort takes all traffic from the candidate, in any phase", |_, world: &World| abort_wins(world)),
-        Property::always("5: DEGRADED does, unless a person's pin holds", |_, world: &World| degraded_wins(world)),
-        Property::always("6: exactly the phases that are not an end have a deadline", |_, world: &World| {
-            world.rollout.deadline.is_some() != world.rollout.ended()
+        Property::always(
+            "5: an abort takes all traffic from the candidate, in any phase",
+            |_, world: &World| abort_wins(world),
+        ),
+        Property::always(
+            "5: DEGRADED does, unless a person's pin holds",
+            |_, world: &World| degraded_wins(world),
+        ),
+        Property::always(
+            "6: exactly the phases that are not an end have a deadline",
+            |_, world: &World| world.rollout.deadline.is_some() != world.rollout.ended(),
+        ),
+        Property::always(
+            "6: a deadline that has passed leads somewhere",
+            |_, world: &World| expiry_leads_on(world),
+        ),
+        Property::always(
+            "12: what was rolled back is blocked",
+            |_, world: &World| match &world.rollout.phase {
+                Phase::RollingBack(back) if back.why.blocks() => {
+                    world.serving.blocked.contains(&world.rollout.candidate)
+                }
+                Phase::RolledBack { why } if why.blocks() => {
+                    world.serving.blocked.contains(&world.rollout.candidate)
+                }
+                _ => true,
+            },
+        ),
+        Property::sometimes("a rollout succeeds", |_, world: &World| {
+            world.rollout.phase == Phase::Succeeded
         }),
-        Property::always("6: a deadline that has passed leads somewhere", |_, world: &World| expiry_leads_on(world)),
-        Property::always("12: what was rolled back is blocked", |_, world: &World| match &world.rollout.phase {
-            Phase::RollingBack(back) if back.why.blocks() => world.serving.blocked.contains(&world.rollout.candidate),
-            Phase::RolledBack { why } if why.blocks() => world.serving.blocked.contains(&world.rollout.candidate),
-            _ => true,
+        Property::sometimes("a rollout goes back", |_, world: &World| {
+            world.rollout.rollback.is_some()
         }),
-        Property::sometimes("a rollout succeeds", |_, world: &World| world.rollout.phase == Phase::Succeeded),
-        Property::sometimes("a rollout goes back", |_, world: &World| world.rollout.rollback.is_some()),
-        Property::sometimes("a rollback is withheld", |_, world: &World| {
-            matches!(&world.rollout.phase, Phase::Paused(paused) if paused.withheld.is_some())
-        }),
+        Property::sometimes(
+            "a rollback is withheld",
+            |_, world: &World| matches!(&world.rollout.phase, Phase::Paused(paused) if paused.withheld.is_some()),
+        ),
     ];
     // One property for each, since a property is a plain function.
     macro_rules! no_breach {
@@ -69,8 +109,13 @@ fn abort_wins(world: &World) -> bool {
     if !carries(&world.rollout, &world.serving) {
         return true;
     }
-    let abort = RolloutEvent::Abort { reason: String::new(), to: None, unpin: true };
-    decide(&world.rollout, &world.serving, &abort, NOW).is_ok_and(|decision| share(&decision.serving) == 0)
+    let abort = RolloutEvent::Abort {
+        reason: String::new(),
+        to: None,
+        unpin: true,
+    };
+    decide(&world.rollout, &world.serving, &abort, NOW)
+        .is_ok_and(|decision| share(&decision.serving) == 0)
 }
 
 fn degraded_wins(world: &World) -> bool {
@@ -78,16 +123,32 @@ fn degraded_wins(world: &World) -> bool {
         return true;
     }
     (0..=world.serving.generation).all(|generation| {
-        decide(&world.rollout, &world.serving, &judged(Verdict::Degraded, generation), NOW)
-            .is_ok_and(|decision| share(&decision.serving) == 0)
+        decide(
+            &world.rollout,
+            &world.serving,
+            &judged(Verdict::Degraded, generation),
+            NOW,
+        )
+        .is_ok_and(|decision| share(&decision.serving) == 0)
     })
 }
 
 fn expiry_leads_on(world: &World) -> bool {
-    let Some(deadline) = world.rollout.deadline else { return true };
-    decide(&world.rollout, &world.serving, &RolloutEvent::Tick, deadline).is_ok_and(|decision| {
+    let Some(deadline) = world.rollout.deadline else {
+        return true;
+    };
+    decide(
+        &world.rollout,
+        &world.serving,
+        &RolloutEvent::Tick,
+        deadline,
+    )
+    .is_ok_and(|decision| {
         let moved = decision.rollout.phase.name() != world.rollout.phase.name();
-        let armed = decision.rollout.deadline.is_some_and(|next| next > deadline);
+        let armed = decision
+            .rollout
+            .deadline
+            .is_some_and(|next| next > deadline);
         moved || armed
     })
 }
@@ -96,7 +157,10 @@ fn expiry_leads_on(world: &World) -> bool {
 pub fn transition(before: &World, action: &Action, after: &World) -> Option<&'static str> {
     let changed = before.serving.generation != after.serving.generation;
     let by_hand = matches!(action, Action::PersonPins(_));
-    let unpins = matches!(action, Action::PersonSays(RolloutEvent::Abort { unpin: true, .. }) | Action::PinExpires);
+    let unpins = matches!(
+        action,
+        Action::PersonSays(RolloutEvent::Abort { unpin: true, .. }) | Action::PinExpires
+    );
     if changed && before.serving.pin.is_some() && !by_hand && !unpins {
         return Some(PIN_BROKEN);
     }
@@ -111,7 +175,15 @@ pub fn transition(before: &World, action: &Action, after: &World) -> Option<&'st
     if grown && before.rollout.rollback.is_some() && before.rollout.candidate == CANDIDATE {
         return Some(REVIVED);
     }
-    if changed && matches!(action, Action::Deliver(RolloutEvent::Judged { verdict: Verdict::Unmeasurable, .. })) {
+    if changed
+        && matches!(
+            action,
+            Action::Deliver(RolloutEvent::Judged {
+                verdict: Verdict::Unmeasurable,
+                ..
+            })
+        )
+    {
         return Some(BLIND);
     }
     moved_forward(before, action, after)
@@ -160,14 +232,23 @@ fn place(rollout: &Rollout) -> usize {
 }
 
 /// The same event again must not move traffic or queue work. What people say is theirs to repeat.
-pub fn once(event: &RolloutEvent, first: &Decision, again: Result<Decision, Rejected>) -> Option<&'static str> {
+pub fn once(
+    event: &RolloutEvent,
+    first: &Decision,
+    again: Result<Decision, Rejected>,
+) -> Option<&'static str> {
     let said = matches!(
         event,
-        RolloutEvent::Promote { .. } | RolloutEvent::Pause { .. } | RolloutEvent::Resume | RolloutEvent::Tick
+        RolloutEvent::Promote { .. }
+            | RolloutEvent::Pause { .. }
+            | RolloutEvent::Resume
+            | RolloutEvent::Tick
     );
     let Ok(again) = again else { return None };
     let moved = again.serving != first.serving;
-    let queued = again.queued().any(|command| !first.queued().any(|done| done == command));
+    let queued = again
+        .queued()
+        .any(|command| !first.queued().any(|done| done == command));
     (!said && (moved || queued)).then_some(TWICE)
 }
 
@@ -177,7 +258,9 @@ pub fn forward(before: &Serving, decision: &Decision) -> Option<&'static str> {
         return None;
     }
     for command in &decision.commands {
-        let Command::SetTraffic { expected, traffic } = command else { continue };
+        let Command::SetTraffic { expected, traffic } = command else {
+            continue;
+        };
         if decision.serving.traffic != *traffic {
             continue;
         }

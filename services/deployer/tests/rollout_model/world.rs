@@ -6,8 +6,8 @@ use std::time::Duration;
 use slipway_deployer::domain::decide::{Decision, decide, settle};
 use slipway_deployer::domain::incident::{Answer, answer};
 use slipway_deployer::domain::rollout::{
-    BeginRollback, Command, Deadlines, Fault, PausedFrom, Phase, Plan, Progress, RollbackWhy, Rollout, RolloutEvent,
-    Stage, Verdict, begin, begin_rollback,
+    BeginRollback, Command, Deadlines, Fault, PausedFrom, Phase, Plan, Progress, RollbackWhy,
+    Rollout, RolloutEvent, Stage, Verdict, begin, begin_rollback,
 };
 use slipway_deployer::domain::serving::{KnownGood, Pin, Serving};
 use slipway_deployer::domain::strategy::{OnInsufficient, Strategy, TrafficStep};
@@ -57,7 +57,10 @@ pub enum Action {
     /// Proxies take what was decided; until they do, they may as well be gone.
     ProxiesAccept,
     /// A revision dies; the rollout hears of it, or not yet.
-    Dies { revision: Revision, told: bool },
+    Dies {
+        revision: Revision,
+        told: bool,
+    },
     /// A worker gets to a stop.
     Stop(Revision),
     /// The steady watch calls what serves DEGRADED.
@@ -72,43 +75,78 @@ pub enum Action {
 impl Action {
     /// Whether somebody had to decide it.
     pub fn is_a_persons(&self) -> bool {
-        matches!(self, Action::PersonPins(_) | Action::PersonSays(_) | Action::ChangesBehind)
+        matches!(
+            self,
+            Action::PersonPins(_) | Action::PersonSays(_) | Action::ChangesBehind
+        )
     }
 }
 
 impl Environment {
     /// Two steps, held when evidence is missing.
     pub fn canary() -> Self {
-        Self { steps: vec![step(50, OnInsufficient::Pause), step(100, OnInsufficient::Pause)], first: false }
+        Self {
+            steps: vec![
+                step(50, OnInsufficient::Pause),
+                step(100, OnInsufficient::Pause),
+            ],
+            first: false,
+        }
     }
 
     /// Promotes the first step without evidence, and goes back for want of it in the last.
     pub fn permissive() -> Self {
-        let steps = vec![step(50, OnInsufficient::Promote), step(100, OnInsufficient::Rollback)];
-        Self { steps, first: false }
+        let steps = vec![
+            step(50, OnInsufficient::Promote),
+            step(100, OnInsufficient::Rollback),
+        ];
+        Self {
+            steps,
+            first: false,
+        }
     }
 
     /// Extends its only step, on an endpoint with a stable.
     pub fn patient() -> Self {
-        Self { steps: vec![step(100, OnInsufficient::Extend)], first: false }
+        Self {
+            steps: vec![step(100, OnInsufficient::Extend)],
+            first: false,
+        }
     }
 
     /// The first rollout of an endpoint; its last step asks for nothing.
     pub fn first() -> Self {
-        let last = TrafficStep { require_healthy: false, ..step(100, OnInsufficient::Pause) };
-        Self { steps: vec![step(50, OnInsufficient::Pause), last], first: true }
+        let last = TrafficStep {
+            require_healthy: false,
+            ..step(100, OnInsufficient::Pause)
+        };
+        Self {
+            steps: vec![step(50, OnInsufficient::Pause), last],
+            first: true,
+        }
     }
 
     pub fn world(&self) -> World {
         world(
-            Strategy { name: String::new(), steps: self.steps.clone(), soak: SECOND, drain: Duration::ZERO },
+            Strategy {
+                name: String::new(),
+                steps: self.steps.clone(),
+                soak: SECOND,
+                drain: Duration::ZERO,
+            },
             self.first,
         )
     }
 }
 
 fn step(percent: u8, on_insufficient: OnInsufficient) -> TrafficStep {
-    TrafficStep { percent, min_hold: SECOND, require_healthy: true, on_insufficient, deadline: 2 * SECOND }
+    TrafficStep {
+        percent,
+        min_hold: SECOND,
+        require_healthy: true,
+        on_insufficient,
+        deadline: 2 * SECOND,
+    }
 }
 
 fn world(strategy: Strategy, first: bool) -> World {
@@ -118,7 +156,11 @@ fn world(strategy: Strategy, first: bool) -> World {
         Serving {
             traffic: Traffic::all(STABLE),
             stable: Some(STABLE),
-            known_good: vec![KnownGood { revision: STABLE, since: NOW, judged: true }],
+            known_good: vec![KnownGood {
+                revision: STABLE,
+                since: NOW,
+                judged: true,
+            }],
             ready: [STABLE].into(),
             ..Serving::default()
         }
@@ -133,7 +175,11 @@ fn world(strategy: Strategy, first: bool) -> World {
         paused: each,
         rolling_back: each,
     };
-    let plan = Plan { strategy, deadlines, rollback_window: SECOND };
+    let plan = Plan {
+        strategy,
+        deadlines,
+        rollback_window: SECOND,
+    };
     World {
         rollout: begin(&serving, CANDIDATE, plan, NOW),
         proxies: serving.traffic.clone(),
@@ -150,14 +196,28 @@ fn results(command: &Command) -> Vec<RolloutEvent> {
     let reason = String::new;
     match command {
         Command::AskGate { .. } => {
-            vec![RolloutEvent::GatePassed, RolloutEvent::GateRefused { code: reason(), reason: reason() }]
+            vec![
+                RolloutEvent::GatePassed,
+                RolloutEvent::GateRefused {
+                    code: reason(),
+                    reason: reason(),
+                },
+            ]
         }
         Command::Provision { revision } => vec![
-            RolloutEvent::Provisioned { revision: *revision },
-            RolloutEvent::ProvisionFailed { revision: *revision, reason: reason() },
+            RolloutEvent::Provisioned {
+                revision: *revision,
+            },
+            RolloutEvent::ProvisionFailed {
+                revision: *revision,
+                reason: reason(),
+            },
         ],
         Command::CheckHealth { revision } => {
-            vec![RolloutEvent::HealthFailed { revision: *revision, reason: reason() }]
+            vec![RolloutEvent::HealthFailed {
+                revision: *revision,
+                reason: reason(),
+            }]
         }
         _ => vec![],
     }
@@ -181,7 +241,11 @@ impl World {
                 actions.push(Action::Stop(*revision));
             }
         }
-        actions.extend(self.passed.iter().map(|revision| deliver(RolloutEvent::HealthPassed { revision: *revision })));
+        actions.extend(self.passed.iter().map(|revision| {
+            deliver(RolloutEvent::HealthPassed {
+                revision: *revision,
+            })
+        }));
         self.possible_observations(actions);
         self.possible_decisions_of_people(actions);
         for revision in [STABLE, CANDIDATE] {
@@ -201,13 +265,20 @@ impl World {
     /// Verdicts on what is in force and on what was before it; acceptance likewise. Older ones are as stale.
     fn possible_observations(&self, actions: &mut Vec<Action>) {
         let present = self.serving.generation;
-        for verdict in [Verdict::Healthy, Verdict::Degraded, Verdict::Insufficient, Verdict::Unmeasurable] {
+        for verdict in [
+            Verdict::Healthy,
+            Verdict::Degraded,
+            Verdict::Insufficient,
+            Verdict::Unmeasurable,
+        ] {
             actions.push(Action::Deliver(judged(verdict, present)));
         }
         for verdict in [Verdict::Healthy, Verdict::Degraded] {
             actions.push(Action::Deliver(judged(verdict, present - 1)));
         }
-        let applied = |generation, except| Action::Deliver(RolloutEvent::TrafficApplied { generation, except });
+        let applied = |generation, except| {
+            Action::Deliver(RolloutEvent::TrafficApplied { generation, except })
+        };
         actions.push(applied(self.proxies_generation, vec![]));
         actions.push(applied(self.proxies_generation - 1, vec![]));
         actions.push(applied(self.proxies_generation, vec!["p7".to_owned()]));
@@ -218,17 +289,28 @@ impl World {
     fn possible_decisions_of_people(&self, actions: &mut Vec<Action>) {
         let reason = String::new;
         for unpin in [true, false] {
-            actions.push(Action::PersonSays(RolloutEvent::Abort { reason: reason(), to: None, unpin }));
+            actions.push(Action::PersonSays(RolloutEvent::Abort {
+                reason: reason(),
+                to: None,
+                unpin,
+            }));
         }
         for full in [true, false] {
-            actions.push(Action::PersonSays(RolloutEvent::Promote { full, reason: reason() }));
+            actions.push(Action::PersonSays(RolloutEvent::Promote {
+                full,
+                reason: reason(),
+            }));
         }
         actions.push(Action::PersonSays(RolloutEvent::Pause { reason: reason() }));
         actions.push(Action::PersonSays(RolloutEvent::Resume));
         actions.push(Action::PersonSays(RolloutEvent::Superseded));
         if self.pins < PINS_MAX {
             actions.push(Action::ChangesBehind);
-            let ready = self.serving.ready.iter().filter(|revision| !self.serving.blocked.contains(revision));
+            let ready = self
+                .serving
+                .ready
+                .iter()
+                .filter(|revision| !self.serving.blocked.contains(revision));
             actions.extend(ready.map(|revision| Action::PersonPins(Traffic::all(*revision))));
         }
     }
@@ -246,7 +328,12 @@ impl World {
             Action::CheckPasses(revision) => {
                 next.serving.ready.insert(*revision);
                 next.passed.insert(*revision);
-                next.hear(&RolloutEvent::HealthPassed { revision: *revision }, NOW);
+                next.hear(
+                    &RolloutEvent::HealthPassed {
+                        revision: *revision,
+                    },
+                    NOW,
+                );
             }
             Action::TimePasses => {
                 let then = next.rollout.next_tick(NOW).unwrap_or(NOW);
@@ -260,7 +347,12 @@ impl World {
             Action::Dies { revision, told } => {
                 next.serving.ready.remove(revision);
                 if *told {
-                    next.hear(&RolloutEvent::RevisionLost { revision: *revision }, NOW);
+                    next.hear(
+                        &RolloutEvent::RevisionLost {
+                            revision: *revision,
+                        },
+                        NOW,
+                    );
                 }
             }
             Action::Stop(revision) => next.stop(*revision),
@@ -275,12 +367,18 @@ impl World {
             }
             Action::PersonPins(traffic) => {
                 next.pins += 1;
-                let pin = Pin { reason: String::new(), by: String::new(), expires_at: NOW };
+                let pin = Pin {
+                    reason: String::new(),
+                    by: String::new(),
+                    expires_at: NOW,
+                };
                 let generation = next.serving.set_by_hand(traffic.clone(), pin);
                 next.hear(&RolloutEvent::PinSet { generation }, NOW);
             }
         }
-        next.breach = next.breach.or_else(|| check::transition(self, action, &next));
+        next.breach = next
+            .breach
+            .or_else(|| check::transition(self, action, &next));
         (next != *self).then_some(next)
     }
 
@@ -288,7 +386,9 @@ impl World {
         if let Ok(decision) = decide(&self.rollout, &self.serving, event, now) {
             let again = decide(&decision.rollout, &decision.serving, event, now);
             self.breach = self.breach.or_else(|| check::once(event, &decision, again));
-            self.breach = self.breach.or_else(|| check::forward(&self.serving, &decision));
+            self.breach = self
+                .breach
+                .or_else(|| check::forward(&self.serving, &decision));
             self.take(decision);
         }
     }
@@ -306,9 +406,14 @@ impl World {
         let needed: Vec<Revision> = if self.rollout.ended() {
             vec![]
         } else {
-            [Some(self.rollout.candidate), self.rollout.stable].into_iter().flatten().collect()
+            [Some(self.rollout.candidate), self.rollout.stable]
+                .into_iter()
+                .flatten()
+                .collect()
         };
-        if self.serving.may_stop(revision, &needed) && self.proxies_generation == self.serving.generation {
+        if self.serving.may_stop(revision, &needed)
+            && self.proxies_generation == self.serving.generation
+        {
             self.serving.ready.remove(&revision);
         }
     }
@@ -316,15 +421,25 @@ impl World {
     /// As the service does: tell the rollout, or begin a rollback of what serves.
     fn anomaly(&mut self, at_fault: Revision) {
         match answer(&self.serving, Some(&self.rollout), at_fault) {
-            Answer::TellRollout => self.hear(&judged(Verdict::Degraded, self.serving.generation), NOW),
-            Answer::HoldRollout => self.hear(&RolloutEvent::StableAtFault { decision: String::new() }, NOW),
+            Answer::TellRollout => {
+                self.hear(&judged(Verdict::Degraded, self.serving.generation), NOW)
+            }
+            Answer::HoldRollout => self.hear(
+                &RolloutEvent::StableAtFault {
+                    decision: String::new(),
+                },
+                NOW,
+            ),
             Answer::RollBack { restore } => self.roll_back(at_fault, restore),
             Answer::Withhold(_) | Answer::Ignore(_) => {}
         }
     }
 
     fn roll_back(&mut self, at_fault: Revision, restore: Revision) {
-        let fault = Fault::Degraded { decision: String::new(), text: String::new() };
+        let fault = Fault::Degraded {
+            decision: String::new(),
+            text: String::new(),
+        };
         let begin = BeginRollback {
             at_fault,
             restore,

@@ -28,7 +28,11 @@ async fn promoted() -> (World, Rollout) {
     let canary = world.with_canary().await;
     world.peers.judge(Health::Healthy);
     world.until(&canary.name, Phase::Succeeded).await;
-    world.wait("the champion", async |world| world.peers.champion() == Some(version(2))).await;
+    world
+        .wait("the champion", async |world| {
+            world.peers.champion() == Some(version(2))
+        })
+        .await;
     (world, canary)
 }
 
@@ -37,7 +41,13 @@ async fn explain(world: &mut World, event_id: &str) -> Vec<RuleExplanation> {
         rule: String::new(),
         event: Some(explain_rule_request::Event::EventId(event_id.into())),
     };
-    world.client.explain_rule(request).await.unwrap().into_inner().explanations
+    world
+        .client
+        .explain_rule(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .explanations
 }
 
 async fn handled(world: &mut World, event_id: &str) -> Vec<RuleExplanation> {
@@ -65,46 +75,109 @@ async fn one_decision_that_comes_by_stream_and_by_event_has_one_effect() {
     let mut world = World::new().await;
     let canary = world.with_canary().await;
     world.peers.judge_as(Health::Degraded, "decision-9");
-    world.publish(DETECTOR, "event-1", ENDPOINT, &anomaly(2, "decision-9", &canary.name)).await;
-    world.publish(DETECTOR, "event-1", ENDPOINT, &anomaly(2, "decision-9", &canary.name)).await;
-    world.publish(DETECTOR, "event-2", ENDPOINT, &anomaly(2, "decision-9", &canary.name)).await;
+    world
+        .publish(
+            DETECTOR,
+            "event-1",
+            ENDPOINT,
+            &anomaly(2, "decision-9", &canary.name),
+        )
+        .await;
+    world
+        .publish(
+            DETECTOR,
+            "event-1",
+            ENDPOINT,
+            &anomaly(2, "decision-9", &canary.name),
+        )
+        .await;
+    world
+        .publish(
+            DETECTOR,
+            "event-2",
+            ENDPOINT,
+            &anomaly(2, "decision-9", &canary.name),
+        )
+        .await;
     world.until(&canary.name, Phase::RolledBack).await;
     let explanations = handled(&mut world, "event-2").await;
     assert_eq!(explanations[0].code, "ROLLOUT_DECIDES");
     let back: Vec<Traffic> = world.generations().await;
     // Version 1, the canary, and back: three generations and no more.
     assert_eq!(back.len(), 3);
-    let blocks = ListBlocksRequest { parent: ENDPOINT.into(), ..Default::default() };
-    assert_eq!(world.client.list_blocks(blocks).await.unwrap().into_inner().blocks.len(), 1);
+    let blocks = ListBlocksRequest {
+        parent: ENDPOINT.into(),
+        ..Default::default()
+    };
+    assert_eq!(
+        world
+            .client
+            .list_blocks(blocks)
+            .await
+            .unwrap()
+            .into_inner()
+            .blocks
+            .len(),
+        1
+    );
     world.stop().await;
 }
 
 #[tokio::test]
 async fn an_anomaly_after_promotion_puts_the_last_known_good_back_and_is_not_rolled_back_itself() {
     let (mut world, _) = promoted().await;
-    world.publish(DETECTOR, "event-1", ENDPOINT, &anomaly(2, "decision-1", "")).await;
-    world.wait("version 1 to serve", async |world| shares(&world.traffic().await) == [(1, 100)]).await;
+    world
+        .publish(DETECTOR, "event-1", ENDPOINT, &anomaly(2, "decision-1", ""))
+        .await;
+    world
+        .wait("version 1 to serve", async |world| {
+            shares(&world.traffic().await) == [(1, 100)]
+        })
+        .await;
     let explanations = handled(&mut world, "event-1").await;
     assert!(explanations[0].acted, "{explanations:?}");
     assert_eq!(explanations[0].code, "ROLLED_BACK");
     let record = explanations[0].rollout.clone();
     let done = world.until(&record, Phase::RolledBack).await;
-    assert_eq!((done.candidate.as_str(), done.stable.as_str()), (revision(2).as_str(), revision(1).as_str()));
-    assert_eq!((done.why.as_str(), done.strategy.unwrap().name.as_str()), ("degraded", "rollback"));
+    assert_eq!(
+        (done.candidate.as_str(), done.stable.as_str()),
+        (revision(2).as_str(), revision(1).as_str())
+    );
+    assert_eq!(
+        (done.why.as_str(), done.strategy.unwrap().name.as_str()),
+        ("degraded", "rollback")
+    );
     let completed: event::RollbackCompleted = world.event("a-test", |_| true).await;
-    assert_eq!((completed.rollout.as_str(), completed.decision_id.as_str()), ("", "decision-1"));
+    assert_eq!(
+        (completed.rollout.as_str(), completed.decision_id.as_str()),
+        ("", "decision-1")
+    );
     assert!(completed.decided_time.is_some() && completed.applied_time.is_some());
-    world.wait("the champion to go back", async |world| world.peers.champion() == Some(version(1))).await;
+    world
+        .wait("the champion to go back", async |world| {
+            world.peers.champion() == Some(version(1))
+        })
+        .await;
     assert_eq!(world.status().await.alerts.len(), 1);
 
     // Another alert, now on what was put back: people are told, and nothing moves.
-    world.publish(DETECTOR, "event-2", ENDPOINT, &anomaly(1, "decision-2", "")).await;
+    world
+        .publish(DETECTOR, "event-2", ENDPOINT, &anomaly(1, "decision-2", ""))
+        .await;
     let explanations = handled(&mut world, "event-2").await;
-    assert_eq!((explanations[0].code.as_str(), explanations[0].acted), ("RESTORED_REVISION", false));
+    assert_eq!(
+        (explanations[0].code.as_str(), explanations[0].acted),
+        ("RESTORED_REVISION", false)
+    );
     assert_eq!(shares(&world.traffic().await), [(1, 100)]);
     let page: event::Page = world.event("another-test", |_| true).await;
     assert_eq!(page.code, "rollback_withheld");
-    assert!(world.actions().await.contains(&"rollback.withheld".to_owned()));
+    assert!(
+        world
+            .actions()
+            .await
+            .contains(&"rollback.withheld".to_owned())
+    );
     world.stop().await;
 }
 
@@ -112,7 +185,11 @@ async fn an_anomaly_after_promotion_puts_the_last_known_good_back_and_is_not_rol
 async fn the_steady_watch_rolls_back_without_any_event() {
     let (mut world, _) = promoted().await;
     world.peers.judge_steady(Health::Degraded, "decision-5");
-    world.wait("version 1 to serve", async |world| shares(&world.traffic().await) == [(1, 100)]).await;
+    world
+        .wait("version 1 to serve", async |world| {
+            shares(&world.traffic().await) == [(1, 100)]
+        })
+        .await;
     assert!(explain(&mut world, "decision-5").await[0].acted);
     world.stop().await;
 }
@@ -120,13 +197,26 @@ async fn the_steady_watch_rolls_back_without_any_event() {
 #[tokio::test]
 async fn a_rule_that_is_switched_off_withholds_the_rollback_and_says_so() {
     let (mut world, _) = promoted().await;
-    let request = GetRuleRequest { name: "rules/rollback-production".into() };
+    let request = GetRuleRequest {
+        name: "rules/rollback-production".into(),
+    };
     let rule = world.client.get_rule(request).await.unwrap().into_inner();
-    let request = ApplyRuleRequest { rule: Some(Rule { disabled: true, ..rule }), ..Default::default() };
+    let request = ApplyRuleRequest {
+        rule: Some(Rule {
+            disabled: true,
+            ..rule
+        }),
+        ..Default::default()
+    };
     world.client.apply_rule(request).await.unwrap();
-    world.publish(DETECTOR, "event-1", ENDPOINT, &anomaly(2, "decision-1", "")).await;
+    world
+        .publish(DETECTOR, "event-1", ENDPOINT, &anomaly(2, "decision-1", ""))
+        .await;
     let explanations = handled(&mut world, "event-1").await;
-    assert_eq!((explanations[0].code.as_str(), explanations[0].matched), ("DISABLED", false));
+    assert_eq!(
+        (explanations[0].code.as_str(), explanations[0].matched),
+        ("DISABLED", false)
+    );
     assert_eq!(shares(&world.traffic().await), [(2, 100)]);
     world.stop().await;
 }
@@ -137,17 +227,31 @@ async fn an_anomaly_under_a_pin_is_withheld_and_paged() {
     let request = SetTrafficRequest {
         endpoint: ENDPOINT.into(),
         targets: vec![
-            TrafficTarget { revision: revision(1), percent: 20 },
-            TrafficTarget { revision: revision(2), percent: 80 },
+            TrafficTarget {
+                revision: revision(1),
+                percent: 20,
+            },
+            TrafficTarget {
+                revision: revision(2),
+                percent: 80,
+            },
         ],
         reason: "game day".into(),
         ..Default::default()
     };
     world.client.set_traffic(request).await.unwrap();
-    assert_eq!(world.status().await.deployment_mode(), DeploymentMode::Pinned);
-    world.publish(DETECTOR, "event-1", ENDPOINT, &anomaly(2, "decision-1", "")).await;
+    assert_eq!(
+        world.status().await.deployment_mode(),
+        DeploymentMode::Pinned
+    );
+    world
+        .publish(DETECTOR, "event-1", ENDPOINT, &anomaly(2, "decision-1", ""))
+        .await;
     let explanations = handled(&mut world, "event-1").await;
-    assert_eq!((explanations[0].code.as_str(), explanations[0].acted), ("PINNED", false));
+    assert_eq!(
+        (explanations[0].code.as_str(), explanations[0].acted),
+        ("PINNED", false)
+    );
     assert_eq!(shares(&world.traffic().await), [(1, 20), (2, 80)]);
     let page: event::Page = world.event("a-test", |_| true).await;
     assert_eq!(page.code, "rollback_withheld");
@@ -157,8 +261,13 @@ async fn an_anomaly_under_a_pin_is_withheld_and_paged() {
 #[tokio::test]
 async fn an_anomaly_on_what_does_not_serve_changes_nothing() {
     let (mut world, _) = promoted().await;
-    world.publish(DETECTOR, "event-1", ENDPOINT, &anomaly(1, "decision-1", "")).await;
+    world
+        .publish(DETECTOR, "event-1", ENDPOINT, &anomaly(1, "decision-1", ""))
+        .await;
     let explanations = handled(&mut world, "event-1").await;
-    assert_eq!((explanations[0].code.as_str(), explanations[0].acted), ("NO_TRAFFIC", false));
+    assert_eq!(
+        (explanations[0].code.as_str(), explanations[0].acted),
+        ("NO_TRAFFIC", false)
+    );
     world.stop().await;
 }

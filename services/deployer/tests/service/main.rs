@@ -7,6 +7,7 @@
 mod anomalies;
 mod evidence;
 mod expiry;
+mod external;
 mod input;
 mod people;
 mod restarts;

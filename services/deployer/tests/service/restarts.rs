@@ -45,7 +45,11 @@ async fn a_degraded_candidate_goes_back_after_a_restart() {
     world.stop().await;
     world.peers.judge(Health::Degraded);
     world.restart().await;
-    world.wait("the traffic to go back", async |world| shares(&world.traffic().await) == [(1, 100)]).await;
+    world
+        .wait("the traffic to go back", async |world| {
+            shares(&world.traffic().await) == [(1, 100)]
+        })
+        .await;
     world.connect_proxy().await;
     world.until(&canary.name, Phase::RolledBack).await;
     world.stop().await;
@@ -58,7 +62,10 @@ async fn a_broken_verdict_stream_is_unmeasurable_and_holds_the_rollout() {
     world.peers.go_away().await;
     let held = world
         .until_it(&canary.name, "unmeasurable", |rollout| {
-            rollout.verdict.as_ref().is_some_and(|said| said.verdict == "UNMEASURABLE")
+            rollout
+                .verdict
+                .as_ref()
+                .is_some_and(|said| said.verdict == "UNMEASURABLE")
         })
         .await;
     assert_eq!((held.phase(), held.step), (Phase::Shifting, 0));
@@ -70,18 +77,36 @@ async fn a_broken_verdict_stream_is_unmeasurable_and_holds_the_rollout() {
 async fn watching_what_does_not_exist_is_an_answer_and_not_a_silent_stream() {
     let mut world = World::new().await;
     let name = format!("{ENDPOINT}/rollouts/0192f0c8-0000-7000-8000-000000000001");
-    let status = world.client.watch_rollout(WatchRolloutRequest { name }).await.unwrap_err();
+    let status = world
+        .client
+        .watch_rollout(WatchRolloutRequest { name })
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
     let name = "environments/production/endpoints/nothing".to_owned();
-    let status = world.client.watch_endpoint_status(GetEndpointStatusRequest { name }).await.unwrap_err();
+    let status = world
+        .client
+        .watch_endpoint_status(GetEndpointStatusRequest { name })
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
     let mut stream = world
         .client
-        .watch_endpoint_status(GetEndpointStatusRequest { name: ENDPOINT.into() })
+        .watch_endpoint_status(GetEndpointStatusRequest {
+            name: ENDPOINT.into(),
+        })
         .await
         .unwrap()
         .into_inner();
-    assert!(stream.message().await.unwrap().unwrap().current_version.is_none());
+    assert!(
+        stream
+            .message()
+            .await
+            .unwrap()
+            .unwrap()
+            .current_version
+            .is_none()
+    );
     world.with_stable().await;
     let wait = async {
         while let Some(status) = stream.message().await.unwrap() {
@@ -91,6 +116,10 @@ async fn watching_what_does_not_exist_is_an_answer_and_not_a_silent_stream() {
         }
         false
     };
-    assert!(tokio::time::timeout(std::time::Duration::from_secs(20), wait).await.unwrap());
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_secs(20), wait)
+            .await
+            .unwrap()
+    );
     world.stop().await;
 }

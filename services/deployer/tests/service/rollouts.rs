@@ -11,30 +11,47 @@ use crate::support::*;
 #[tokio::test]
 async fn a_first_rollout_and_a_canary_succeed_and_the_champion_follows() {
     let mut world = World::new().await;
-    assert_eq!(world.status().await.deployment_mode(), DeploymentMode::Empty);
+    assert_eq!(
+        world.status().await.deployment_mode(),
+        DeploymentMode::Empty
+    );
     let first = world.with_stable().await;
     assert_eq!((first.stable.as_str(), first.step), ("", 1));
     assert_eq!(shares(&world.traffic().await), [(1, 100)]);
-    world.wait("the champion", async |world| world.peers.champion() == Some(version(1))).await;
+    world
+        .wait("the champion", async |world| {
+            world.peers.champion() == Some(version(1))
+        })
+        .await;
 
     let canary = world.with_canary_after_stable().await;
     assert_eq!(shares(&world.traffic().await), [(2, 50), (1, 50)]);
     let proxy = world.proxy.as_ref().unwrap();
     assert_eq!(
         proxy.weights(),
-        [("production/tumor/tumor-00002".to_owned(), 5_000), ("production/tumor/tumor-00001".to_owned(), 5_000)]
+        [
+            ("production/tumor/tumor-00002".to_owned(), 5_000),
+            ("production/tumor/tumor-00001".to_owned(), 5_000)
+        ]
     );
     let status = world.status().await;
     assert_eq!(status.deployment_mode(), DeploymentMode::Canary);
     assert!(status.current_model && status.canary_model && !status.ready_for_promotion);
     assert_eq!(status.canary_version.unwrap().version_number, 2);
-    assert_eq!((status.last_known_good.as_str(), status.last_known_good_warm), (revision(1).as_str(), true));
+    assert_eq!(
+        (status.last_known_good.as_str(), status.last_known_good_warm),
+        (revision(1).as_str(), true)
+    );
 
     world.peers.judge(Health::Healthy);
     let done = world.until(&canary.name, Phase::Succeeded).await;
     assert_eq!(done.waivers, Vec::<String>::new());
     assert_eq!(shares(&world.traffic().await), [(2, 100)]);
-    world.wait("the champion", async |world| world.peers.champion_moves() == [version(1), version(2)]).await;
+    world
+        .wait("the champion", async |world| {
+            world.peers.champion_moves() == [version(1), version(2)]
+        })
+        .await;
     let status = world.status().await;
     assert_eq!(status.deployment_mode(), DeploymentMode::Production);
     assert!(status.current_model && !status.canary_model);
@@ -52,29 +69,85 @@ async fn degraded_puts_all_traffic_back_at_every_proxy_and_blocks_the_version() 
     let mut world = World::new().await;
     let canary = world.with_canary().await;
     let said = std::time::Instant::now();
+    let said_at = slipway_platform::clock::Clock::now(&slipway_platform::clock::SystemClock);
     world.peers.judge_as(Health::Degraded, "decision-7");
     let done = world.until(&canary.name, Phase::RolledBack).await;
-    assert_eq!((done.why.as_str(), done.decision_id.as_str()), ("degraded", "decision-7"));
+    assert_eq!(
+        (done.why.as_str(), done.decision_id.as_str()),
+        ("degraded", "decision-7")
+    );
     assert!(done.rollback_decided_time.is_some() && done.rollback_applied_time.is_some());
     let traffic = world.traffic().await;
     assert_eq!(shares(&traffic), [(1, 100)]);
-    let accepted = world.proxy.as_ref().unwrap().accepted_at(traffic.generation).unwrap();
-    println!("from DEGRADED to a proxy that has the routes: {:?}", accepted - said);
+    let accepted = world
+        .proxy
+        .as_ref()
+        .unwrap()
+        .accepted_at(traffic.generation)
+        .unwrap();
+    println!(
+        "from DEGRADED to a proxy that has the routes: {:?}",
+        accepted - said
+    );
+    let t =
+        |t: Option<prost_types::Timestamp>| slipway_platform::clock::Timestamp::from(t.unwrap());
+    println!(
+        "decided {:?} applied {:?}",
+        t(done.rollback_decided_time) - said_at,
+        t(done.rollback_applied_time) - said_at
+    );
 
-    let completed: event::RollbackCompleted = world.event("a-test", |data: &event::RollbackCompleted| {
-        data.rollout == canary.name
-    }).await;
-    assert_eq!((completed.from_revision, completed.to_revision), (revision(2), revision(1)));
-    assert_eq!((completed.from_version, completed.to_version), (version(2), version(1)));
+    let completed: event::RollbackCompleted = world
+        .event("a-test", |data: &event::RollbackCompleted| {
+            data.rollout == canary.name
+        })
+        .await;
+    assert_eq!(
+        (completed.from_revision, completed.to_revision),
+        (revision(2), revision(1))
+    );
+    assert_eq!(
+        (completed.from_version, completed.to_version),
+        (version(2), version(1))
+    );
     assert!(completed.decided_time.is_some() && completed.applied_time.is_some());
 
     let refused = world.try_start(2).await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "BLOCKED"));
-    world.wait("the candidate to be stopped", async |world| world.driver.stopped() == [2]).await;
-    let blocks = ListBlocksRequest { parent: ENDPOINT.into(), ..Default::default() };
-    let block = world.client.list_blocks(blocks).await.unwrap().into_inner().blocks.remove(0);
-    let lift = LiftBlockRequest { name: block.name, reason: "fixed the data".into() };
-    assert!(world.client.lift_block(lift).await.unwrap().into_inner().lift_time.is_some());
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::FailedPrecondition, "BLOCKED")
+    );
+    world
+        .wait("the candidate to be stopped", async |world| {
+            world.driver.stopped() == [2]
+        })
+        .await;
+    let blocks = ListBlocksRequest {
+        parent: ENDPOINT.into(),
+        ..Default::default()
+    };
+    let block = world
+        .client
+        .list_blocks(blocks)
+        .await
+        .unwrap()
+        .into_inner()
+        .blocks
+        .remove(0);
+    let lift = LiftBlockRequest {
+        name: block.name,
+        reason: "fixed the data".into(),
+    };
+    assert!(
+        world
+            .client
+            .lift_block(lift)
+            .await
+            .unwrap()
+            .into_inner()
+            .lift_time
+            .is_some()
+    );
     world.start(2).await;
     world.stop().await;
 }
@@ -87,7 +160,10 @@ async fn a_first_rollout_that_degrades_leaves_nothing_serving_and_pages() {
     let done = world.until(&rollout.name, Phase::Failed).await;
     assert_eq!(done.why, "no_last_known_good");
     assert_eq!(shares(&world.traffic().await), []);
-    assert_eq!(world.status().await.deployment_mode(), DeploymentMode::Empty);
+    assert_eq!(
+        world.status().await.deployment_mode(),
+        DeploymentMode::Empty
+    );
     let page: event::Page = world.event("a-test", |_| true).await;
     assert_eq!(page.code, "no_last_known_good");
     world.stop().await;
@@ -118,17 +194,27 @@ async fn without_a_proxy_nothing_moves_forward() {
     let rollout = world.start(2).await;
     let held = world
         .until_it(&rollout.name, "judged", |rollout| {
-            rollout.phase() == Phase::Shifting && rollout.verdict.as_ref().is_some_and(|said| said.verdict == "HEALTHY")
+            rollout.phase() == Phase::Shifting
+                && rollout
+                    .verdict
+                    .as_ref()
+                    .is_some_and(|said| said.verdict == "HEALTHY")
         })
         .await;
     assert_eq!(held.step, 0);
-    let request = PromoteRolloutRequest { name: rollout.name.clone(), full: true, reason: "now".into(), ..Default::default() };
+    let request = PromoteRolloutRequest {
+        name: rollout.name.clone(),
+        full: true,
+        reason: "now".into(),
+        ..Default::default()
+    };
     let refused = world.client.promote_rollout(request).await.unwrap_err();
     assert_eq!(reason(&refused), "UNAPPLIED");
-    world.wait("the proxy to be forgotten", async |world| {
-        world.status().await.applied.unwrap().state() == applied::State::Unapplied
-    })
-    .await;
+    world
+        .wait("the proxy to be forgotten", async |world| {
+            world.status().await.applied.unwrap().state() == applied::State::Unapplied
+        })
+        .await;
     world.connect_proxy().await;
     world.until(&rollout.name, Phase::Succeeded).await;
     world.stop().await;
@@ -139,7 +225,11 @@ async fn a_candidate_that_dies_goes_back_and_a_stable_that_dies_is_started_again
     let mut world = World::new().await;
     let canary = world.with_canary().await;
     world.driver.dies(1);
-    world.wait("stable to be started again", async |world| world.driver.running() == [1, 2]).await;
+    world
+        .wait("stable to be started again", async |world| {
+            world.driver.running() == [1, 2]
+        })
+        .await;
     assert_eq!(world.rollout(&canary.name).await.phase(), Phase::Shifting);
     let page: event::Page = world.event("a-test", |_| true).await;
     assert_eq!(page.code, "revision_lost");
@@ -152,27 +242,57 @@ async fn a_candidate_that_dies_goes_back_and_a_stable_that_dies_is_started_again
 
 #[tokio::test]
 async fn ten_starts_at_once_give_one_rollout_where_a_second_is_refused() {
-    let endpoint = Endpoint { second_rollout: endpoint::SecondRollout::Refuse.into(), ..endpoint() };
+    let endpoint = Endpoint {
+        second_rollout: endpoint::SecondRollout::Refuse.into(),
+        ..endpoint()
+    };
     let clock = slipway_platform::clock::SystemClock::shared();
     let mut world = World::with(endpoint, EvidencePolicy::default(), clock).await;
     let starts = (1..=10).map(|number| {
         let mut client = world.client.clone();
-        let request =
-            StartRolloutRequest { endpoint: ENDPOINT.into(), version: version(number), ..Default::default() };
+        let request = StartRolloutRequest {
+            endpoint: ENDPOINT.into(),
+            version: version(number),
+            ..Default::default()
+        };
         async move { client.start_rollout(request).await }
     });
     let answers = futures::future::join_all(starts).await;
-    let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+    let refused: Vec<_> = answers
+        .iter()
+        .filter_map(|answer| answer.as_ref().err())
+        .collect();
     assert_eq!(refused.len(), 9);
-    assert!(refused.iter().all(|status| reason(status) == "ROLLOUT_RUNNING"), "{refused:?}");
-    let request = ListRevisionsRequest { parent: ENDPOINT.into(), ..Default::default() };
-    assert_eq!(world.client.list_revisions(request).await.unwrap().into_inner().revisions.len(), 1);
+    assert!(
+        refused
+            .iter()
+            .all(|status| reason(status) == "ROLLOUT_RUNNING"),
+        "{refused:?}"
+    );
+    let request = ListRevisionsRequest {
+        parent: ENDPOINT.into(),
+        ..Default::default()
+    };
+    assert_eq!(
+        world
+            .client
+            .list_revisions(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .revisions
+            .len(),
+        1
+    );
     world.stop().await;
 }
 
 #[tokio::test]
 async fn a_queued_rollout_begins_from_what_serves_when_its_turn_comes() {
-    let endpoint = Endpoint { second_rollout: endpoint::SecondRollout::Queue.into(), ..endpoint() };
+    let endpoint = Endpoint {
+        second_rollout: endpoint::SecondRollout::Queue.into(),
+        ..endpoint()
+    };
     let clock = slipway_platform::clock::SystemClock::shared();
     let mut world = World::with(endpoint, EvidencePolicy::default(), clock).await;
     let canary = world.with_canary().await;
@@ -188,7 +308,10 @@ async fn a_queued_rollout_begins_from_what_serves_when_its_turn_comes() {
 
 #[tokio::test]
 async fn a_superseding_rollout_follows_when_the_first_has_gone_back() {
-    let endpoint = Endpoint { second_rollout: endpoint::SecondRollout::Supersede.into(), ..endpoint() };
+    let endpoint = Endpoint {
+        second_rollout: endpoint::SecondRollout::Supersede.into(),
+        ..endpoint()
+    };
     let clock = slipway_platform::clock::SystemClock::shared();
     let mut world = World::with(endpoint, EvidencePolicy::default(), clock).await;
     let canary = world.with_canary().await;

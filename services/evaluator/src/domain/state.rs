@@ -328,7 +328,8 @@ fn from_running(
             commands: Vec::new(),
         }),
         Event::Release { worker } if worker == *owner => {
-            Ok(queued(*queue_deadline, now, None, *losses))
+            // It was begun already, and not given up for anything: waiting counts from here.
+            Ok(queued(now + limits.queue, now, None, *losses))
         }
         Event::Postpone {
             worker,

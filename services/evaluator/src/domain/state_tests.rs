@@ -147,6 +147,16 @@ fn another_worker_can_neither_finish_nor_renew() {
 }
 
 #[test]
+fn one_that_ran_for_longer_than_it_may_wait_is_run_again_after_a_restart() {
+    let late = 101;
+    let release = Event::Release { worker: "a".into() };
+    let waiting = run(&running(), release, late).unwrap().next;
+    assert_eq!(run(&waiting, Event::Tick, late), Err(Rejected::NotDue));
+    let start = Event::Start { worker: "b".into() };
+    assert_eq!(run(&waiting, start, late).unwrap().next.name(), "RUNNING");
+}
+
+#[test]
 fn a_cancelled_evaluation_is_an_error_and_stays_so() {
     let reason = "superseded".to_owned();
     let done = run(&running(), Event::Cancel { reason }, 2).unwrap().next;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, StatusCode, redirect};
@@ -12,6 +13,8 @@ use super::{secrets, target, teams, webhook};
 use crate::config::{Notifications, millis};
 use crate::domain::channel::{Channel, Target};
 use crate::domain::notification::Notification;
+
+const NOT_IN_TIME: &str = "the receiver did not answer in time";
 
 /// What an attempt gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,7 @@ pub enum Outcome {
 #[derive(Debug, Clone)]
 pub struct Sender {
     client: Client,
+    timeout: Duration,
     response_bytes_max: usize,
 }
 
@@ -47,6 +51,7 @@ impl Sender {
             .map_err(|error| Error::internal("HTTP client", error.without_url()))?;
         Ok(Self {
             client,
+            timeout: millis(settings.timeout_ms),
             response_bytes_max: settings.response_bytes_max,
         })
     }
@@ -59,7 +64,12 @@ impl Sender {
         notification: &Notification,
         now: Timestamp,
     ) -> Outcome {
-        match self.request(channel, id, notification, now).await {
+        // All of it, the reading of secrets included: a file may be a pipe that nobody writes to.
+        let attempt = self.request(channel, id, notification, now);
+        let answer = tokio::time::timeout(self.timeout, attempt)
+            .await
+            .unwrap_or_else(|_| Err(NOT_IN_TIME.to_owned()));
+        match answer {
             Ok(status) if status.is_success() => Outcome::Taken,
             Ok(StatusCode::GONE) => Outcome::Gone,
             Ok(status) => Outcome::Failed(format!("the receiver answered {status}")),
@@ -126,7 +136,7 @@ fn key(secret: &Secret) -> Result<Vec<u8>, String> {
 /// What went wrong, without the address.
 fn failure(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        "the receiver did not answer in time".to_owned()
+        NOT_IN_TIME.to_owned()
     } else if error.is_connect() {
         "the receiver cannot be reached".to_owned()
     } else {

@@ -1,6 +1,6 @@
 //! What a channel may point at, and how it is shown.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -59,10 +59,15 @@ pub(super) fn parse_url(url: &Secret) -> Result<Url, String> {
     };
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     if address.is_ok_and(is_forbidden) {
-        return Err("must not be a link-local, multicast or unspecified address".to_owned());
+        return Err(
+            "must not be a link-local, metadata, multicast or unspecified address".to_owned(),
+        );
     }
     Ok(parsed)
 }
+
+/// Where AWS serves an instance's credentials over IPv6: `fd00:ec2::254`, not link-local.
+const CLOUD_METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 /// Addresses that are never a person's receiver: link-local ones, where clouds keep their credentials, among them.
 pub(super) fn is_forbidden(address: IpAddr) -> bool {
@@ -72,7 +77,12 @@ pub(super) fn is_forbidden(address: IpAddr) -> bool {
         }
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
             Some(v4) => is_forbidden(IpAddr::V4(v4)),
-            None => v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified(),
+            None => {
+                v6.is_unicast_link_local()
+                    || v6.is_multicast()
+                    || v6.is_unspecified()
+                    || v6 == CLOUD_METADATA_V6
+            }
         },
     }
 }
@@ -134,6 +144,8 @@ mod tests {
             "http://[fe80::1]/",
             "http://[::ffff:169.254.169.254]/",
             "http://0.0.0.0/",
+            "http://[fd00:ec2::254]/latest",
+            "http://2852039166/",
         ] {
             assert_eq!(problems(url, KEY), 1, "{url}");
         }

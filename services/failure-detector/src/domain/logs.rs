@@ -112,11 +112,11 @@ impl AccessLogs {
         let before = place.sequence.saturating_sub(numbering.first);
         let missing = before.saturating_sub(numbering.received);
         if missing > numbering.lost {
-            self.lost += missing - numbering.lost;
+            self.lost = self.lost.saturating_add(missing - numbering.lost);
             self.last_loss = Some(now);
             numbering.lost = missing;
         }
-        numbering.received += entries;
+        numbering.received = numbering.received.saturating_add(entries);
         node.numbering = Some(numbering);
     }
 
@@ -263,6 +263,18 @@ mod tests {
         logs.received("p", None, 3, at(5));
         assert_eq!(code(&logs, view(), 20), None);
         assert_eq!(code(&logs, view(), 21), Some(Code::Stale));
+    }
+
+    #[test]
+    fn senseless_numbers_are_losses_and_no_panic() {
+        let mut logs = AccessLogs::default();
+        logs.opened("p", at(0));
+        for boot in ["a", "b"] {
+            logs.received("p", Some(&place(boot, 0)), 1, at(1));
+            logs.received("p", Some(&place(boot, u64::MAX)), 1, at(2));
+        }
+        assert_eq!(logs.lost(), u64::MAX);
+        assert_eq!(code(&logs, view(), 2), Some(Code::LogDrops));
     }
 
     #[test]

@@ -207,6 +207,7 @@ impl Watch {
         generation: i64,
         concurrent: bool,
         stable_history: Counts,
+        now: Timestamp,
     ) -> Result<(), OutOfRange> {
         if policy != self.policy {
             let state = WatchState {
@@ -229,6 +230,7 @@ impl Watch {
             trial.record_history(stable_history);
             self.history_used = true;
         }
+        self.notice(now);
         Ok(())
     }
 
@@ -274,9 +276,17 @@ impl Watch {
         self.pending.clone()
     }
 
-    /// The inputs that were pending lead to no decision.
+    /// The inputs that were pending lead to no decision: goes on from the counts alone.
     pub fn dismiss(&mut self) {
         self.pending = None;
+        if let Mode::Rollout(trial) = &mut self.mode {
+            let has_stable = self.subject.stable.is_some();
+            // The rules were in range when the watch was made.
+            if let Ok(afresh) = Trial::resume(&self.policy, self.alphas, has_stable, trial.parts())
+            {
+                **trial = afresh;
+            }
+        }
     }
 
     /// The decision is stored. The steady watch goes on, for the next alarm and for recovery.
@@ -343,9 +353,21 @@ impl Watch {
     }
 
     fn numbers(&mut self, now: Timestamp) -> Numbers {
-        match &mut self.mode {
+        let numbers = match &mut self.mode {
             Mode::Rollout(trial) => trial.numbers(),
             Mode::Steady { vigil, recent } => vigil.numbers(recent.total(now)),
+        };
+        self.notice(now);
+        numbers
+    }
+
+    /// A rejection that came about without an observation, by a closer look, is as pending as any other.
+    fn notice(&mut self, now: Timestamp) {
+        if let Mode::Rollout(trial) = &self.mode
+            && trial.rejected().is_some()
+            && self.may_decide()
+        {
+            self.pending = Some(self.inputs(now));
         }
     }
 

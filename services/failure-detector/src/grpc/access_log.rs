@@ -34,6 +34,8 @@ const GRPC_STATUS: &str = "grpc-status";
 /// Clusters that one stream is expected to name; beyond, what is remembered of them starts afresh.
 const CLUSTERS_MAX: usize = 10_000;
 const NODE_LENGTH_MAX: usize = 256;
+/// Names longer than this are nobody's, and not remembered.
+const NAME_LENGTH_MAX: usize = 256;
 
 /// The service.
 pub struct AccessLogs {
@@ -167,6 +169,9 @@ impl OpenLog {
     }
 
     fn place(&mut self, cluster: &str) -> Option<Arc<Place>> {
+        if cluster.len() > NAME_LENGTH_MAX {
+            return None;
+        }
         if let Some(known) = self.places.get(cluster) {
             return known.clone();
         }
@@ -221,8 +226,9 @@ fn generation(route: &str, endpoint: &EndpointName) -> i64 {
 
 fn batch_place(first: &HttpAccessLogEntry) -> Option<BatchPlace> {
     let tags = &first.common_properties.as_ref()?.custom_tags;
+    let boot = tags.get(TAG_BOOT)?;
     Some(BatchPlace {
-        boot: tags.get(TAG_BOOT)?.clone(),
+        boot: (boot.len() <= NAME_LENGTH_MAX).then(|| boot.clone())?,
         sequence: tags.get(TAG_SEQUENCE)?.parse().ok()?,
     })
 }

@@ -46,8 +46,9 @@ impl FailureDetector {
         let replayed =
             requests::replay::<()>(&mut tx, APPLY, &wish.request_id, &wish.fingerprint).await?;
         let stored = store::channels::get(&mut tx, &wish.name).await?;
-        if let (Some(()), Some(stored)) = (replayed, &stored) {
-            return Ok(stored.clone());
+        if replayed.is_some() {
+            // A retry that comes after the channel was removed must not bring it back.
+            return stored.ok_or_else(|| Error::not_found("channel", &wish.name));
         }
         let target = wish
             .target

@@ -64,10 +64,9 @@ impl FailureDetector {
         let now = self.now();
         let idle = millis(self.config().judgement.watch_idle_ms);
         for cell in self.engine().all() {
-            cell.lock().watches.retain(|watched| {
-                let is_idle = watched.streams == 0 && now.since(watched.idle_since) > idle;
-                !is_idle || watched.dirty || watched.deciding
-            });
+            cell.lock()
+                .watches
+                .retain(|watched| !watched.may_rest() || now.since(watched.idle_since) <= idle);
         }
         self.engine().forget_empty();
     }

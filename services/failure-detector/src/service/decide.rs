@@ -49,17 +49,19 @@ pub enum Work {
     },
 }
 
-/// The wait after a failed attempt grows from the first to the second.
+/// The wait after a failed piece of work grows from the first to the second.
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
 impl FailureDetector {
-    /// Does the engine's work, one after the other, until the shutdown. Each piece is tried until it succeeds.
+    /// Does the engine's work, one piece after the other, until the shutdown. A piece that fails is given back, and
+    /// comes again at a later look, so that it holds up nobody else's.
     pub async fn work(
         self,
         mut todo: mpsc::Receiver<Work>,
         shutdown: CancellationToken,
     ) -> Result<()> {
+        let mut wait = RETRY_MIN;
         loop {
             let work = tokio::select! {
                 biased;
@@ -70,16 +72,15 @@ impl FailureDetector {
                 },
             };
             let span = tracing::info_span!("decision", watch = %work.subject().key());
-            let mut wait = RETRY_MIN;
-            loop {
-                let Err(error) = self.perform(&work).instrument(span.clone()).await else {
-                    break;
-                };
-                span.in_scope(|| tracing::error!(%error, "decision is not stored, trying again"));
-                tokio::select! {
-                    () = shutdown.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_MAX),
-                }
+            let Err(error) = self.perform(&work).instrument(span.clone()).await else {
+                wait = RETRY_MIN;
+                continue;
+            };
+            span.in_scope(|| tracing::error!(%error, "decision is not stored, trying again"));
+            work.give_back();
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_MAX),
             }
         }
     }
@@ -285,6 +286,22 @@ impl FailureDetector {
 }
 
 impl Work {
+    /// It was not done: the watch is to ask for it again.
+    fn give_back(&self) {
+        let (Work::Decide { cell, subject, .. }
+        | Work::Recover { cell, subject }
+        | Work::Starved { cell, subject, .. }) = self;
+        let mut guard = cell.lock();
+        let found = guard.find(&subject.key());
+        let Some(watched) = found.filter(|watched| watched.watch.subject() == subject) else {
+            return;
+        };
+        match self {
+            Work::Decide { .. } | Work::Recover { .. } => watched.deciding = false,
+            Work::Starved { .. } => watched.starving_untold(),
+        }
+    }
+
     fn subject(&self) -> &Subject {
         match self {
             Work::Decide { subject, .. }

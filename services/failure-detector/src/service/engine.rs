@@ -100,6 +100,8 @@ pub(super) struct Watched {
 
 /// Revisions of one endpoint whose recent counts are kept.
 const RECENT_REVISIONS_MAX: usize = 16;
+/// Watches of one endpoint at once; each observation is shown to all of them.
+const WATCHES_MAX: usize = 64;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -111,7 +113,34 @@ impl Cell {
     }
 }
 
+impl Watched {
+    /// That it cannot be measured has not been told after all.
+    pub(super) fn starving_untold(&mut self) {
+        if let Some((_, told)) = &mut self.starving {
+            *told = false;
+        }
+    }
+
+    /// Nobody holds it open, and nothing of it is only in memory.
+    pub(super) fn may_rest(&self) -> bool {
+        self.streams == 0 && !self.dirty && !self.deciding
+    }
+}
+
 impl CellState {
+    /// Makes room for one more watch, if need be by letting those rest that nobody holds open.
+    pub(super) fn make_room(&mut self) -> Result<()> {
+        if self.watches.len() >= WATCHES_MAX {
+            self.watches.retain(|watched| !watched.may_rest());
+        }
+        if self.watches.len() >= WATCHES_MAX {
+            return Err(Error::Exhausted {
+                what: "watches of one endpoint".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     pub(super) fn find(&mut self, key: &WatchKey) -> Option<&mut Watched> {
         self.watches
             .iter_mut()

@@ -10,7 +10,7 @@ use super::engine::Cell;
 use super::report::Report;
 use crate::domain::policy::Policy;
 use crate::domain::subject::{Subject, WatchKey};
-use crate::domain::watch::Watch;
+use crate::domain::watch::{Watch, WatchState};
 use crate::store;
 
 /// What is asked for.
@@ -24,6 +24,12 @@ pub struct FollowRequest {
     pub generation: i64,
     /// Whether both revisions have traffic.
     pub concurrent: bool,
+}
+
+/// What the database has of a watch that is to be opened.
+enum Stored {
+    NotRead,
+    Read(Option<Box<WatchState>>),
 }
 
 /// One follower; the watch is held open while it lives.
@@ -40,50 +46,15 @@ impl FailureDetector {
     pub async fn follow(&self, request: FollowRequest) -> Result<Follow> {
         let key = request.subject.key();
         let cell = self.engine().cell(&request.subject.endpoint)?;
-        let known = cell.lock().find(&key).is_some();
-        let stored = if known {
-            None
-        } else {
-            let mut reader = self.db().read().await?;
-            store::watches::get(&mut reader, &key).await?
-        };
-        let now = self.now();
-        let reports = {
-            let mut guard = cell.lock();
-            let out_of_range = |error| Error::internal("judgement", error);
-            let in_memory = guard
-                .find(&key)
-                .is_some_and(|watched| *watched.watch.subject() == request.subject);
-            if !in_memory {
-                let watch = match stored.filter(|state| state.subject == request.subject) {
-                    Some(state) => Watch::resume(state),
-                    None => self.fresh(&request, now),
-                };
-                guard.put(watch.map_err(out_of_range)?, now);
+        let mut stored = Stored::NotRead;
+        let reports = loop {
+            if let Some(reports) = self.join(&cell, &request, stored)? {
+                break reports;
             }
-            let stable = request.subject.stable.as_ref();
-            let history = stable
-                .map(|stable| guard.recent(stable, now))
-                .unwrap_or_default();
-            let watched = guard
-                .find(&key)
-                .ok_or_else(|| Error::internal("follow", "the watch is gone"))?;
-            let share = self.config().judgement.comparison_share;
-            watched
-                .watch
-                .reopen(
-                    request.policy,
-                    share,
-                    request.generation,
-                    request.concurrent,
-                    history,
-                )
-                .map_err(out_of_range)?;
-            watched.dirty = true;
-            watched.streams += 1;
-            watched.reports.subscribe()
+            let mut reader = self.db().read().await?;
+            stored = Stored::Read(store::watches::get(&mut reader, &key).await?.map(Box::new));
         };
-        self.engine().settle(&cell, now);
+        self.engine().settle(&cell, self.now());
         tracing::info!(watch = %key, candidate = %request.subject.candidate, "watch opened");
         Ok(Follow {
             detector: self.clone(),
@@ -91,6 +62,58 @@ impl FailureDetector {
             key,
             reports,
         })
+    }
+
+    /// Holds the watch open and subscribes to it; `None` when it is not in memory and was not read yet.
+    fn join(
+        &self,
+        cell: &Cell,
+        request: &FollowRequest,
+        stored: Stored,
+    ) -> Result<Option<channel::Receiver<Option<Arc<Report>>>>> {
+        let key = request.subject.key();
+        let now = self.now();
+        let out_of_range = |error| Error::internal("judgement", error);
+        let mut guard = cell.lock();
+        let known = guard
+            .find(&key)
+            .map(|watched| *watched.watch.subject() == request.subject);
+        let stored = match (known, stored) {
+            (None, Stored::NotRead) => return Ok(None),
+            (None, Stored::Read(stored)) => {
+                guard.make_room()?;
+                stored.filter(|state| state.subject == request.subject)
+            }
+            (Some(_), _) => None,
+        };
+        if known != Some(true) {
+            let watch = match stored {
+                Some(state) => Watch::resume(*state),
+                None => self.fresh(request, now),
+            };
+            guard.put(watch.map_err(out_of_range)?, now);
+        }
+        let stable = request.subject.stable.as_ref();
+        let history = stable
+            .map(|stable| guard.recent(stable, now))
+            .unwrap_or_default();
+        let watched = guard
+            .find(&key)
+            .ok_or_else(|| Error::internal("follow", "the watch is gone"))?;
+        watched
+            .watch
+            .reopen(
+                request.policy.clone(),
+                self.config().judgement.comparison_share,
+                request.generation,
+                request.concurrent,
+                history,
+                now,
+            )
+            .map_err(out_of_range)?;
+        watched.dirty = true;
+        watched.streams += 1;
+        Ok(Some(watched.reports.subscribe()))
     }
 
     fn fresh(

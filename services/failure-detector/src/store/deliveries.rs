@@ -96,12 +96,37 @@ pub async fn save_attempt(conn: &mut AnyConnection, delivery: &Delivery) -> Resu
     Ok(result.rows_affected() == 1)
 }
 
-/// Reads what is due, the longest due first, at most `limit`.
-pub async fn due(conn: &mut AnyConnection, now: Timestamp, limit: i64) -> Result<Vec<Delivery>> {
+/// The channels for which something is due, the longest due first, at most `limit`.
+pub async fn due_channels(
+    conn: &mut AnyConnection,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<ChannelName>> {
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "SELECT channel FROM deliveries WHERE state = 'QUEUED' AND due_at <= $1 \
+         GROUP BY channel ORDER BY MIN(due_at), channel LIMIT $2",
+    )
+    .bind(now.0)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|(channel,)| Ok(ChannelName::new(channel).map_err(Corrupt::from)?))
+        .collect()
+}
+
+/// Reads what is due for a channel, the longest due first, at most `limit`.
+pub async fn due(
+    conn: &mut AnyConnection,
+    channel: &ChannelName,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<Delivery>> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, channel, state, attempts, due_at, created_at, last_error, document FROM deliveries \
-         WHERE state = 'QUEUED' AND due_at <= $1 ORDER BY due_at, id LIMIT $2",
+         WHERE channel = $1 AND state = 'QUEUED' AND due_at <= $2 ORDER BY due_at, id LIMIT $3",
     )
+    .bind(channel.id())
     .bind(now.0)
     .bind(limit)
     .fetch_all(conn)

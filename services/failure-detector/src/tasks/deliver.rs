@@ -1,13 +1,15 @@
 //! Sends what is due in the queue of notifications, and keeps what came of it.
 //!
-//! Channels are served side by side, the notifications of one channel in order: a channel that does not answer
-//! delays nobody but itself, and gets one attempt per round.
+//! Each round takes up every channel for which something is due, several side by side, the notifications of one
+//! channel in order. A channel that does not take one gets no other in that round, and one that takes them slowly
+//! goes on in the next, so what piles up for one keeps nobody else's waiting for long.
 
-use std::collections::BTreeMap;
+use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use slipway_platform::{Result, names::ChannelName};
 
+use crate::config::millis;
 use crate::delivery::{Outcome, Sender};
 use crate::domain::channel::next_attempt;
 use crate::service::FailureDetector;
@@ -16,7 +18,8 @@ use crate::store::{
     deliveries::{Delivery, State},
 };
 
-/// Notifications taken up in one round.
+/// Channels, and notifications of each, taken up in one round.
+const CHANNELS_MAX: i64 = 1_000;
 const ROUND_MAX: i64 = 64;
 
 /// Works on the queue.
@@ -35,37 +38,37 @@ impl Deliverer {
     /// One round.
     pub async fn run_once(&self) -> Result<()> {
         let mut reader = self.detector.db().read().await?;
-        let due = deliveries::due(&mut reader, self.detector.now(), ROUND_MAX).await?;
+        let now = self.detector.now();
+        let due = deliveries::due_channels(&mut reader, now, CHANNELS_MAX).await?;
         drop(reader);
-        let full = i64::try_from(due.len()).is_ok_and(|count| count == ROUND_MAX);
-        let mut by_channel: BTreeMap<ChannelName, Vec<Delivery>> = BTreeMap::new();
-        for delivery in due {
-            by_channel
-                .entry(delivery.channel.clone())
-                .or_default()
-                .push(delivery);
-        }
         let concurrency = self.detector.config().notifications.concurrency_max;
-        let results: Vec<Result<()>> = stream::iter(by_channel)
-            .map(|(channel, waiting)| self.serve(channel, waiting))
+        let served: Vec<Result<bool>> = stream::iter(due)
+            .map(|channel| self.serve(channel))
             .buffer_unordered(concurrency)
             .collect()
             .await;
-        if full {
+        if served.iter().any(|more| matches!(more, Ok(true))) {
             self.detector.deliveries_nudge().notify();
         }
-        results.into_iter().collect()
+        served.into_iter().try_for_each(|served| served.map(drop))
     }
 
-    async fn serve(&self, name: ChannelName, waiting: Vec<Delivery>) -> Result<()> {
+    /// Sends what is due for a channel until it does not take one. True when all was taken and more may be due.
+    async fn serve(&self, name: ChannelName) -> Result<bool> {
         let mut reader = self.detector.db().read().await?;
         let channel = channels::get(&mut reader, &name).await?;
+        let now = self.detector.now();
+        let waiting = deliveries::due(&mut reader, &name, now, ROUND_MAX).await?;
         drop(reader);
         let Some(mut channel) = channel.filter(|channel| channel.disabled.is_none()) else {
             let mut tx = self.detector.db().begin().await?;
             deliveries::give_up_all(&mut tx, &name, "the channel is switched off").await?;
-            return tx.commit().await;
+            tx.commit().await?;
+            return Ok(false);
         };
+        let patience = millis(self.detector.config().notifications.timeout_ms);
+        let began = Instant::now();
+        let full = i64::try_from(waiting.len()).is_ok_and(|count| count == ROUND_MAX);
         for mut delivery in waiting {
             let now = self.detector.now();
             let outcome = self
@@ -87,6 +90,7 @@ impl Deliverer {
                     channel.disabled = Some(reason.to_owned());
                     channel.updated = now;
                     channels::save(&mut tx, channel.clone()).await?;
+                    deliveries::save_attempt(&mut tx, &delivery).await?;
                     deliveries::give_up_all(&mut tx, &name, reason).await?;
                     tracing::warn!(channel = %name, "channel switched off: {reason}");
                 }
@@ -95,10 +99,13 @@ impl Deliverer {
             deliveries::save_attempt(&mut tx, &delivery).await?;
             tx.commit().await?;
             if !go_on {
-                break;
+                return Ok(false);
+            }
+            if began.elapsed() >= patience {
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(full)
     }
 
     fn note_failure(&self, delivery: &mut Delivery, reason: String) {

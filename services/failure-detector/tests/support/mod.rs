@@ -362,3 +362,45 @@ pub fn numbered(
     entries[0].common_properties.as_mut().unwrap().custom_tags = tags;
     entries
 }
+
+/// A signing secret of a webhook.
+pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// Makes the candidate of a rollout degraded.
+pub async fn degrade(detector: &Detector, number: u32) -> VerdictReport {
+    let proxy = Proxy::connect(&detector.address, "p1").await;
+    let mut reports = detector.watch(compared(number)).await;
+    proxy.send(traffic(100, 4)).await;
+    let report = health(&mut reports, Health::Degraded).await;
+    proxy.end().await;
+    report
+}
+
+/// A wish for a webhook channel.
+pub fn webhook(name: &str, url: &str) -> ApplyChannelRequest {
+    let kind = channel::Kind::Webhook(WebhookChannel {
+        url: url.into(),
+        secret: WEBHOOK_SECRET.into(),
+    });
+    ApplyChannelRequest {
+        channel: Some(Channel {
+            name: name.into(),
+            kind: Some(kind),
+            ..Channel::default()
+        }),
+        request_id: String::new(),
+    }
+}
+
+/// All deliveries, newest first.
+pub async fn deliveries(detector: &Detector) -> Vec<Delivery> {
+    let request = ListDeliveriesRequest::default();
+    detector
+        .client
+        .clone()
+        .list_deliveries(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .deliveries
+}

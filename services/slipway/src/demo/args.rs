@@ -11,6 +11,10 @@ pub struct DemoArgs {
     #[arg(long)]
     pub once: bool,
 
+    /// Take free ports instead of the usual ones.
+    #[arg(long)]
+    pub free_ports: bool,
+
     /// Where data is kept; must be empty. Without it, a folder that is removed at the end.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

@@ -24,6 +24,8 @@ mod words;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 pub use args::DemoArgs;
 pub use slipway_examples::model_server::Args as ModelServerArgs;
 
@@ -44,8 +46,8 @@ const AFTERWARDS_PER_SECOND: f64 = 20.0;
 /// Lives the story; the exit code is 0 only if it went as it should.
 pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    let mut signals = Signals::install()?;
-    let screen = Screen::new(args.output_json());
+    let mut stop = Stop::install()?;
+    let screen = Screen::new(args.output_json(), begun);
     let plane = Plane::start(&args).await?;
     let clients = Clients::new(plane.addresses())?;
     let users = Users::new(plane.gateway())?;
@@ -60,26 +62,53 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let ended = tokio::select! {
         ended = scene.live() => ended,
         reason = plane.lost() => Ended::Failed(anyhow::anyhow!(reason)),
-        () = signals.next() => Ended::Interrupted,
+        () = stop.asked() => Ended::Interrupted,
     };
     if matches!(ended, Ended::Well) && !args.once {
         screen.title("Still serving; try");
         plane
-            .what_to_try()
+            .what_to_try()?
             .iter()
             .for_each(|line| screen.line(line));
         screen.line("Ctrl-C stops everything, the model servers too.");
-        signals.next().await;
+        tokio::select! {
+            () = stop.asked() => {}
+            reason = plane.lost() => screen.line(&reason),
+        }
     }
     users.stop().await;
-    plane
-        .stop(matches!(ended, Ended::Failed(_) | Ended::Otherwise))
-        .await?;
+    let keep_data = matches!(ended, Ended::Failed(_) | Ended::Otherwise);
+    plane.stop(keep_data).await?;
     match ended {
         Ended::Well => Ok(ExitCode::SUCCESS),
         Ended::Otherwise => Ok(ExitCode::FAILURE),
         Ended::Interrupted => Err(anyhow::anyhow!("interrupted before the story had ended").into()),
         Ended::Failed(error) => Err(error.into()),
+    }
+}
+
+/// What asks for the end: the two signals of every command, and a terminal that is closed, since model servers would
+/// stay behind.
+struct Stop {
+    signals: Signals,
+    hangup: Signal,
+}
+
+impl Stop {
+    fn install() -> Result<Stop, Failure> {
+        let hangup = signal(SignalKind::hangup())
+            .map_err(|error| Failure::other("install a signal handler", error))?;
+        Ok(Stop {
+            signals: Signals::install()?,
+            hangup,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            () = self.signals.next() => {}
+            _ = self.hangup.recv() => {}
+        }
     }
 }
 
@@ -120,7 +149,7 @@ impl Scene<'_> {
             Ok(observed) => {
                 self.screen.result(&observed);
                 if self.args.output_json() {
-                    println!("{}", observed.json());
+                    self.screen.json(&observed.summary());
                 }
                 if observed.as_it_should() {
                     Ended::Well

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use slipway_examples::load::{Tally, TrafficChange, unexplained_moves};
 use slipway_platform::clock::Timestamp;
 use slipway_proto::common::v1::Verdict;
@@ -38,6 +38,24 @@ pub struct Observed {
     pub elapsed: Duration,
     /// What is not as it should be.
     pub unmet: Vec<String>,
+}
+
+/// What `--output json` says; `null` is what could not be observed.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Summary {
+    pub promoted: Vec<i64>,
+    pub refused: Vec<i64>,
+    pub rolled_back: Vec<i64>,
+    /// The number of the version that has all traffic.
+    pub serving: Option<i64>,
+    pub requests: u64,
+    /// Answers of status 500 by the revision that was rolled back.
+    pub failed_by_v4: u64,
+    /// All other failures.
+    pub dropped: u64,
+    pub first_bad_to_last_bad_ms: Option<u64>,
+    pub anomaly_to_applied_ms: Option<u64>,
+    pub seconds: f64,
 }
 
 impl Observed {
@@ -135,20 +153,22 @@ impl Observed {
         Some(Timestamp::from_proto(applied).since(detected))
     }
 
-    pub fn json(&self) -> Value {
-        let millis = |duration: Option<Duration>| duration.map(|d| d.as_millis() as u64);
-        json!({
-            "promoted": self.promoted(),
-            "refused": self.refused(),
-            "rolled_back": self.rolled_back(),
-            "serving": self.serving,
-            "requests": self.tally.requests,
-            "failed_by_v4": self.failed_by_fault(),
-            "dropped": self.dropped(),
-            "first_bad_to_last_bad_ms": millis(self.first_bad_to_last_bad()),
-            "anomaly_to_applied_ms": millis(self.anomaly_to_applied()),
-            "seconds": (self.elapsed.as_secs_f64() * 10.0).round() / 10.0,
-        })
+    pub fn summary(&self) -> Summary {
+        let millis = |duration: Option<Duration>| {
+            duration.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+        };
+        Summary {
+            promoted: self.promoted(),
+            refused: self.refused(),
+            rolled_back: self.rolled_back(),
+            serving: self.serving,
+            requests: self.tally.requests,
+            failed_by_v4: self.failed_by_fault(),
+            dropped: self.dropped(),
+            first_bad_to_last_bad_ms: millis(self.first_bad_to_last_bad()),
+            anomaly_to_applied_ms: millis(self.anomaly_to_applied()),
+            seconds: (self.elapsed.as_secs_f64() * 10.0).round() / 10.0,
+        }
     }
 
     /// With every expectation of the story that does not hold.

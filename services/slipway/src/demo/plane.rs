@@ -1,7 +1,12 @@
 //! The control plane in this process: where its data is, how it starts, and how all of it ends.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use anyhow::Context;
+use slipway_examples::dataset::Dataset;
+use slipway_examples::model_server::protocol::request_body;
 
 use super::args::DemoArgs;
 use super::processes;
@@ -13,12 +18,16 @@ use crate::up::{Running, UpConfig, start};
 /// What a model server may take to end, beyond which it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// A file of the data folder: one row as a request body.
+const SAMPLE_REQUEST: &str = "sample-request.json";
+
 pub struct Plane {
     running: Running,
     gateway: String,
     data_dir: PathBuf,
     /// Whether the folder was made for this run, and goes with it.
     temporary: bool,
+    usual_ports: bool,
 }
 
 impl Plane {
@@ -29,18 +38,25 @@ impl Plane {
             None => (fresh()?, true),
         };
         let config = UpConfig::new(&data_dir);
-        let config = if args.once {
+        let free_ports = args.once || args.free_ports;
+        let started = start(if free_ports {
             config.on_free_ports()
         } else {
             config
-        };
-        let running = start(config).await?;
+        })
+        .await;
+        if started.is_err() && temporary {
+            // Nothing is in it that would say more than the error.
+            let _ = std::fs::remove_dir_all(&data_dir);
+        }
+        let running = started?;
         let gateway = running.addresses().gateway.clone();
         Ok(Plane {
             gateway: gateway.ok_or_else(|| Failure::usage("the demo needs the gateway"))?,
             data_dir: running.data_dir().to_owned(),
             running,
             temporary,
+            usual_ports: !free_ports,
         })
     }
 
@@ -73,27 +89,60 @@ impl Plane {
         ]
     }
 
-    /// Commands that show what the story left behind.
-    pub fn what_to_try(&self) -> Vec<String> {
+    /// Commands to go on with, each with what it does.
+    pub fn what_to_try(&self) -> anyhow::Result<Vec<String>> {
         let program = std::env::args()
             .next()
             .unwrap_or_else(|| "slipway".to_owned());
+        let request = self.data_dir.join(SAMPLE_REQUEST);
+        std::fs::write(&request, sample_request())
+            .with_context(|| format!("writing {}", request.display()))?;
         let at = self.addresses();
+        let at_hand = if self.usual_ports {
+            String::new()
+        } else {
+            format!(" --data-dir {}", self.data_dir.display())
+        };
+        let slipway = |command: &str| format!("{program} {command}{at_hand}");
         let endpoint = format!("{ENVIRONMENT_ID}/{ENDPOINT_ID}");
-        vec![
-            format!("{program} endpoint status {endpoint}"),
-            format!("{program} version list dev/{MODEL_ID}"),
-            format!("{program} alerts list"),
-            format!("{program} blocks list {endpoint}"),
-            format!("{program} events watch --past 50"),
-            format!("{program} rollback {endpoint} --reason 'because I can'"),
-            format!("curl {}/model-status/{endpoint}", at.deployer),
-            format!("curl -i {}/{endpoint}/v2/models/{MODEL_ID}", self.gateway),
-            format!(
-                "grpcurl -plaintext {} list",
-                at.registry.trim_start_matches("http://")
+        let infer = format!("{}/{endpoint}/v2/models/{MODEL_ID}/infer", self.gateway);
+        let commands = [
+            (
+                "what serves now, and what was blocked",
+                slipway(&format!("endpoint status {endpoint}")),
             ),
-        ]
+            (
+                "every decision, with its reason",
+                slipway("events watch --past 100"),
+            ),
+            ("what the failure-detector saw", slipway("alerts list")),
+            (
+                "the versions",
+                slipway(&format!("version list dev/{MODEL_ID}")),
+            ),
+            (
+                "put version 1 back",
+                slipway(&format!("rollback {endpoint} --reason 'trying it out'")),
+            ),
+            (
+                "the same as JSON over HTTP",
+                format!("curl {}/model-status/{endpoint}", at.deployer),
+            ),
+            (
+                "ask the model, as users do",
+                format!("curl -i -d @{} {infer}", request.display()),
+            ),
+            (
+                "the gRPC API",
+                format!(
+                    "grpcurl -plaintext {} list",
+                    at.registry.trim_start_matches("http://")
+                ),
+            ),
+        ];
+        Ok(commands
+            .map(|(what, command)| format!("{command}  # {what}"))
+            .to_vec())
     }
 
     /// Stops the control plane, then the model servers that it started, and removes a temporary folder unless
@@ -104,12 +153,25 @@ impl Plane {
         let ended =
             tokio::task::spawn_blocking(move || processes::end_all(&data_dir, STOP_GRACE)).await?;
         if self.temporary && keep {
-            eprintln!("data is kept in {}", self.data_dir.display());
+            // There may be nobody left to tell.
+            let _ = writeln!(
+                std::io::stderr(),
+                "data is kept in {}",
+                self.data_dir.display()
+            );
         } else if self.temporary {
             tokio::fs::remove_dir_all(&self.data_dir).await?;
         }
         ended
     }
+}
+
+fn sample_request() -> Vec<u8> {
+    Dataset::wisconsin()
+        .rows()
+        .first()
+        .map(|row| request_body(&row.features))
+        .unwrap_or_default()
 }
 
 fn empty(dir: &Path) -> Result<PathBuf, Failure> {

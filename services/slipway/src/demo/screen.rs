@@ -5,14 +5,14 @@
 
 use std::io::Write;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use comfy_table::{Table, presets};
 use console::style;
 use indicatif::{ProgressBar, ProgressStyle};
 use slipway_examples::load::RevisionTally;
 
-use super::observed::{Life, Observed};
+use super::observed::{Life, Observed, Summary};
 
 /// The most lines that one wait prints where there is no terminal.
 const PLAIN_LINES: usize = 40;
@@ -20,49 +20,64 @@ const BAR_WIDTH: u64 = 100;
 const EXAMPLES: usize = 5;
 
 pub struct Screen {
-    to_stderr: bool,
+    voice: Voice,
     terminal: bool,
+}
+
+/// Where lines go, and since when.
+#[derive(Clone, Copy)]
+struct Voice {
+    to_stderr: bool,
+    begun: Instant,
 }
 
 /// The line that moves.
 pub struct Live {
     bar: Option<ProgressBar>,
     label: String,
-    to_stderr: bool,
+    voice: Voice,
     shown: Mutex<(String, usize)>,
 }
 
 impl Screen {
-    pub fn new(to_stderr: bool) -> Screen {
+    /// Lines tell the time since `begun`.
+    pub fn new(to_stderr: bool, begun: Instant) -> Screen {
         let terminal = if to_stderr {
             console::Term::stderr().is_term()
         } else {
             console::Term::stdout().is_term() && console::Term::stderr().is_term()
         };
         Screen {
-            to_stderr,
+            voice: Voice { to_stderr, begun },
             terminal,
         }
     }
 
     pub fn title(&self, text: &str) {
-        print(self.to_stderr, "");
-        print(self.to_stderr, &style(text).bold().to_string());
+        self.voice.say("");
+        self.voice.say(&style(text).bold().to_string());
     }
 
     pub fn line(&self, text: &str) {
-        print(self.to_stderr, &format!("  {text}"));
+        self.voice.say(&format!("  {text}"));
     }
 
+    /// Something that has just happened.
+    pub fn note(&self, text: &str) {
+        self.voice.say_when(text);
+    }
+
+    /// Something that has just gone as it should.
     pub fn good(&self, text: &str) {
-        print(self.to_stderr, &format!("  {} {text}", style("✔").green()));
+        self.voice
+            .say_when(&format!("{} {text}", style("✔").green()));
     }
 
     /// Begins a line that moves until it is done or dropped.
     pub fn live(&self, label: &str) -> Live {
         let bar = self.terminal.then(|| {
             let bar = ProgressBar::new(BAR_WIDTH);
-            let template = "  {spinner} {prefix:11} {bar:20} {wide_msg}";
+            let template = "  {spinner:>8}  {prefix:11} {bar:20} {wide_msg}";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
@@ -73,7 +88,7 @@ impl Screen {
         Live {
             bar,
             label: label.to_owned(),
-            to_stderr: self.to_stderr,
+            voice: self.voice,
             shown: Mutex::default(),
         }
     }
@@ -116,6 +131,11 @@ impl Screen {
             millis(observed.anomaly_to_applied()),
             observed.elapsed.as_secs_f64()
         ));
+        self.line(&format!(
+            "{} times a user changed revision, {} without reason",
+            observed.tally.moves.len(),
+            observed.moves_without_reason
+        ));
         if observed.tally.skipped > 0 {
             let skipped = observed.tally.skipped;
             self.line(&format!(
@@ -125,9 +145,17 @@ impl Screen {
         self.unmet(observed);
     }
 
+    /// One object on one line of standard output.
+    pub fn json(&self, summary: &Summary) {
+        if let Ok(text) = serde_json::to_string(summary) {
+            // Always the last line of standard output, whatever else goes to standard error.
+            let _ = writeln!(std::io::stdout(), "{text}");
+        }
+    }
+
     fn unmet(&self, observed: &Observed) {
         for unmet in &observed.unmet {
-            print(self.to_stderr, &format!("  {} {unmet}", style("✘").red()));
+            self.line(&format!("{} {unmet}", style("✘").red()));
         }
         let at_fault = observed.at_fault().and_then(Life::revision);
         let dropped = observed.tally.examples();
@@ -141,6 +169,24 @@ impl Screen {
                 failure.outcome
             ));
         }
+    }
+}
+
+impl Voice {
+    fn say(self, text: &str) {
+        // A reader that has gone away does not end the story.
+        let _ = if self.to_stderr {
+            writeln!(std::io::stderr(), "{text}")
+        } else {
+            writeln!(std::io::stdout(), "{text}")
+        };
+    }
+
+    fn say_when(self, text: &str) {
+        self.say(&format!(
+            "  {:6.1} s  {text}",
+            self.begun.elapsed().as_secs_f64()
+        ));
     }
 }
 
@@ -161,7 +207,7 @@ impl Live {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        print(self.to_stderr, &format!("  {:11} {text}", self.label));
+        self.voice.say_when(&format!("{:11} {text}", self.label));
     }
 
     /// Ends without a word.
@@ -179,7 +225,7 @@ impl Live {
         };
         if shown.0 != gist && shown.1 < PLAIN_LINES {
             *shown = (gist.to_owned(), shown.1 + 1);
-            print(self.to_stderr, &format!("  {:11} … {text}", self.label));
+            self.voice.say_when(&format!("{:11} … {text}", self.label));
         }
     }
 }
@@ -213,13 +259,4 @@ fn row(life: &Life, observed: &Observed) -> [String; 8] {
         latency(0.5),
         latency(0.99),
     ]
-}
-
-fn print(to_stderr: bool, text: &str) {
-    // A reader that has gone away does not end the story.
-    let _ = if to_stderr {
-        writeln!(std::io::stderr(), "{text}")
-    } else {
-        writeln!(std::io::stdout(), "{text}")
-    };
 }

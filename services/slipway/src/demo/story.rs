@@ -1,6 +1,8 @@
 //! What happens, in order. Each act waits for what the control plane does by itself, and ends the story with the
 //! reason if that is something else.
 
+use std::time::Instant;
+
 use anyhow::{Context, bail, ensure};
 use slipway_examples::train::Recipe;
 use slipway_proto::common::v1::Verdict;
@@ -16,7 +18,7 @@ use super::screen::Screen;
 use super::setup;
 use super::users::Users;
 use super::versions::{Trained, describe};
-use super::words::{AFTERMATH, EVALUATION_COMPLETED, REQUESTS_PER_SECOND, RULE, SOON, USERS};
+use super::words::{AFTERMATH, EVALUATION_COMPLETED, POLL, REQUESTS_PER_SECOND, RULE, SOON, USERS};
 
 pub struct Story<'a> {
     clients: &'a Clients,
@@ -35,11 +37,11 @@ impl<'a> Story<'a> {
 
     pub async fn tell(&self) -> anyhow::Result<()> {
         setup::create(self.clients).await?;
-        self.screen.line(
+        self.screen.note(
             "a model, a suite, an environment that asks for evidence, an endpoint, a rule: PASS → deploy",
         );
         self.is_released(Recipe::First).await?;
-        self.screen.line(&format!(
+        self.screen.note(&format!(
             "{USERS} users send {REQUESTS_PER_SECOND} requests a second from now on"
         ));
         self.is_released(Recipe::AllFeatures).await?;
@@ -95,7 +97,7 @@ impl<'a> Story<'a> {
                 version.name
             );
         };
-        self.screen.line(&format!("by hand: {refusal}"));
+        self.screen.note(&format!("by hand: {refusal}"));
         self.screen
             .good(&format!("version {} is refused", version.number));
         Ok(())
@@ -118,7 +120,7 @@ impl<'a> Story<'a> {
         })
         .await?;
         self.screen
-            .line(&format!("alert {}: {}", alert.code, alert.text));
+            .note(&format!("alert {}: {}", alert.code, alert.text));
         let seen = self.users.seen().tally;
         let tally = seen.revisions.get(last(revision));
         if let Some(example) = tally.and_then(|tally| tally.examples.first()) {
@@ -134,9 +136,15 @@ impl<'a> Story<'a> {
 
     async fn goes_on_serving(&self) -> anyhow::Result<()> {
         let live = self.screen.live("serving");
+        let begun = Instant::now();
         let before = self.users.seen().tally.requests;
-        tokio::time::sleep(AFTERMATH).await;
-        let served = self.users.seen().tally.requests - before;
+        let mut served = 0;
+        while begun.elapsed() < AFTERMATH {
+            tokio::time::sleep(POLL).await;
+            served = self.users.seen().tally.requests - before;
+            let share = begun.elapsed().as_secs_f64() / AFTERMATH.as_secs_f64();
+            live.show(share, "the last good version");
+        }
         ensure!(served > 0, "nothing was served after the rollback");
         live.done(&format!("{served} requests since the rollback"));
         Ok(())
@@ -151,7 +159,7 @@ impl<'a> Story<'a> {
         self.screen
             .title(&format!("Version {}: {}", version.number, describe(recipe)));
         self.screen
-            .line(&format!("registered  {} {}", version.name, version.digest));
+            .note(&format!("registered  {} {}", version.name, version.digest));
         Ok(version)
     }
 
@@ -186,7 +194,7 @@ impl<'a> Story<'a> {
         ));
         for reason in evaluation.reasons.iter().filter(|one| !one.not_applicable) {
             let mark = reason.verdict().as_str_name().to_lowercase();
-            self.screen.line(&format!("  {mark}  {}", reason.text));
+            self.screen.note(&format!("  {mark}  {}", reason.text));
         }
         Ok(evaluation)
     }
@@ -199,10 +207,9 @@ impl<'a> Story<'a> {
             .as_str_name()
             .to_lowercase()
             .replace('_', " ");
-        let why = if rollout.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", rollout.reason)
+        let why = match rollout.phase() {
+            Phase::Succeeded => String::new(),
+            _ => format!(": {}", rollout.reason),
         };
         live.done(&format!("{} {phase}{why}", last(&rollout.candidate)));
         Ok(rollout)

@@ -21,8 +21,9 @@ use crate::failure::Failure;
 /// Services that are not ready after this time are not going to be.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const READY_PAUSE: Duration = Duration::from_millis(5);
-/// What one service may take to stop: its calls, its tasks, its database.
-const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// What one service may take to stop, beyond which it is aborted: a little more than the deadlines that
+/// the services themselves have for their calls, their tasks and their databases.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 const COLLECT_PERIOD: Duration = Duration::from_secs(3600);
 
 /// A control plane that runs. Dropping it leaves it running; [`Running::stop`] ends it.
@@ -146,12 +147,14 @@ impl Running {
         let Addresses {
             registry,
             evaluator,
+            deployer,
             failure_detector,
-            ..
+            gateway: _,
         } = &self.addresses;
         let services = [
             ("registry", registry),
             ("evaluator", evaluator),
+            ("deployer", deployer),
             ("failure-detector", failure_detector),
         ];
         let all = services.map(|(name, address)| serving(name, address));

@@ -110,3 +110,40 @@ impl Comparator {
         evaluation
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_missed_while_the_candidate_gets_little_traffic() {
+        let claim = Claim::WorseBy { delta: 0.0 };
+        let (threshold, mut found) = (log_threshold(0.01), 0);
+        for seed in 1u64..20 {
+            let mut evidence = Evidence::new();
+            let mut live = Comparator::new(claim, 0.01).unwrap();
+            let mut state = seed;
+            for step in 0..3_000u64 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(seed | 1);
+                let draw = (state >> 33) % 1_000;
+                let (arm, failures) = match draw {
+                    0..2 => (Arm::Candidate, 1),
+                    2..4 => (Arm::Candidate, 0),
+                    _ => (Arm::Stable, 0),
+                };
+                evidence.record(arm, 1, failures);
+                if live.recorded(&evidence, arm, 1, failures).is_some() {
+                    found += 1;
+                    break;
+                }
+                if failures > 0 || step % 32 == 0 {
+                    let log_e = Comparison::new(claim).unwrap().log_e(&evidence);
+                    assert!(log_e < threshold, "{log_e} missed at {step} of seed {seed}");
+                }
+            }
+        }
+        assert!(found > 10, "{found}");
+    }
+}

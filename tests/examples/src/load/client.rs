@@ -131,6 +131,7 @@ impl Client {
         };
         if !head.status.is_success() {
             let reason: String = String::from_utf8_lossy(&body)
+                .trim()
                 .chars()
                 .take(MAX_REASON_CHARS)
                 .collect();

@@ -28,7 +28,11 @@ impl std::fmt::Display for EvidencePolicy {
         if !self.require_evaluation {
             return f.write_str("no evaluation is asked for");
         }
-        let measured = if self.require_measured { ", measured," } else { "" };
+        let measured = if self.require_measured {
+            ", measured,"
+        } else {
+            ""
+        };
         write!(f, "a passing evaluation{measured} is asked for")?;
         if !self.suites.is_empty() {
             write!(f, " by {}", self.suites.join(" and "))?;
@@ -100,11 +104,16 @@ impl EvidencePolicy {
         }
         if self.suites.is_empty() {
             let newest = usable.iter().max_by_key(|item| item.ended_at);
-            return newest.map(|item| vec![item.evaluation.clone()]).ok_or_else(|| nothing(digest, rejected));
+            return newest
+                .map(|item| vec![item.evaluation.clone()])
+                .ok_or_else(|| nothing(digest, rejected));
         }
         let mut found = Vec::new();
         for suite in &self.suites {
-            let newest = usable.iter().filter(|item| item.suite == *suite).max_by_key(|item| item.ended_at);
+            let newest = usable
+                .iter()
+                .filter(|item| item.suite == *suite)
+                .max_by_key(|item| item.ended_at);
             let Some(newest) = newest else {
                 let mut refusal = nothing(digest, rejected);
                 refusal.text = format!("{}; the environment asks for {suite}", refusal.text);
@@ -115,22 +124,39 @@ impl EvidencePolicy {
         Ok(found)
     }
 
-    fn objection(&self, item: &Evidence, champion: Option<&str>, now: Timestamp) -> Option<Refusal> {
+    fn objection(
+        &self,
+        item: &Evidence,
+        champion: Option<&str>,
+        now: Timestamp,
+    ) -> Option<Refusal> {
         let refusal = |code, text| Some(Refusal { code, text });
         if now >= item.valid_until {
-            return refusal("EVIDENCE_EXPIRED", format!("{} was valid until {}", item.evaluation, item.valid_until));
+            return refusal(
+                "EVIDENCE_EXPIRED",
+                format!("{} was valid until {}", item.evaluation, item.valid_until),
+            );
         }
         if !self.max_age.is_zero() && now - item.ended_at > self.max_age {
             let age = (now - item.ended_at).as_secs();
-            return refusal("EVIDENCE_TOO_OLD", format!("{} is {age} s old", item.evaluation));
+            return refusal(
+                "EVIDENCE_TOO_OLD",
+                format!("{} is {age} s old", item.evaluation),
+            );
         }
         if self.require_measured && item.source != SourceOfEvidence::Measured {
-            return refusal("EVIDENCE_NOT_MEASURED", format!("the predictions of {} were supplied", item.evaluation));
+            return refusal(
+                "EVIDENCE_NOT_MEASURED",
+                format!("the predictions of {} were supplied", item.evaluation),
+            );
         }
         if !item.baseline.is_empty() && champion.is_some_and(|champion| champion != item.baseline) {
             return refusal(
                 "EVIDENCE_STALE_BASELINE",
-                format!("{} compared with {}, which is not the champion any more", item.evaluation, item.baseline),
+                format!(
+                    "{} compared with {}, which is not the champion any more",
+                    item.evaluation, item.baseline
+                ),
             );
         }
         None
@@ -164,52 +190,101 @@ mod tests {
     }
 
     fn required() -> EvidencePolicy {
-        EvidencePolicy { require_evaluation: true, ..EvidencePolicy::default() }
+        EvidencePolicy {
+            require_evaluation: true,
+            ..EvidencePolicy::default()
+        }
     }
 
-    fn refused(policy: &EvidencePolicy, evidence: &[Evidence], champion: Option<&str>, now: Timestamp) -> &'static str {
-        policy.admit("sha256:aa", evidence, champion, now).map_or_else(|refusal| refusal.code, |_| "ADMITTED")
+    fn refused(
+        policy: &EvidencePolicy,
+        evidence: &[Evidence],
+        champion: Option<&str>,
+        now: Timestamp,
+    ) -> &'static str {
+        policy
+            .admit("sha256:aa", evidence, champion, now)
+            .map_or_else(|refusal| refusal.code, |_| "ADMITTED")
     }
 
     #[test]
     fn without_a_policy_everything_enters() {
-        assert_eq!(EvidencePolicy::default().admit("sha256:aa", &[], None, Timestamp(0)), Ok(vec![]));
+        assert_eq!(
+            EvidencePolicy::default().admit("sha256:aa", &[], None, Timestamp(0)),
+            Ok(vec![])
+        );
     }
 
     #[test]
     fn evidence_counts_for_the_exact_digest_while_it_is_valid() {
         let now = Timestamp(0) + DAY;
         assert_eq!(refused(&required(), &[], None, now), "NO_EVIDENCE");
-        let other = Evidence { version_digest: "sha256:bb".into(), ..passed("s") };
+        let other = Evidence {
+            version_digest: "sha256:bb".into(),
+            ..passed("s")
+        };
         assert_eq!(refused(&required(), &[other], None, now), "NO_EVIDENCE");
         let evidence = [passed("s")];
         assert_eq!(
             required().admit("sha256:aa", &evidence, None, now),
             Ok(vec!["workspaces/dev/evaluations/s".to_owned()])
         );
-        assert_eq!(refused(&required(), &evidence, None, Timestamp(0) + 30 * DAY), "EVIDENCE_EXPIRED");
-        let young = EvidencePolicy { max_age: DAY / 2, ..required() };
+        assert_eq!(
+            refused(&required(), &evidence, None, Timestamp(0) + 30 * DAY),
+            "EVIDENCE_EXPIRED"
+        );
+        let young = EvidencePolicy {
+            max_age: DAY / 2,
+            ..required()
+        };
         assert_eq!(refused(&young, &evidence, None, now), "EVIDENCE_TOO_OLD");
     }
 
     #[test]
     fn a_policy_may_ask_for_suites_and_for_measured_predictions() {
         let now = Timestamp(0);
-        let suites = EvidencePolicy { suites: vec!["a".into(), "b".into()], ..required() };
+        let suites = EvidencePolicy {
+            suites: vec!["a".into(), "b".into()],
+            ..required()
+        };
         assert_eq!(refused(&suites, &[passed("a")], None, now), "NO_EVIDENCE");
-        assert_eq!(refused(&suites, &[passed("b"), passed("a")], None, now), "ADMITTED");
-        let measured = EvidencePolicy { require_measured: true, ..required() };
-        assert_eq!(refused(&measured, &[passed("a")], None, now), "EVIDENCE_NOT_MEASURED");
-        let own = Evidence { source: SourceOfEvidence::Measured, ..passed("a") };
-        assert_eq!(refused(&measured, &[passed("a"), own], None, now), "ADMITTED");
+        assert_eq!(
+            refused(&suites, &[passed("b"), passed("a")], None, now),
+            "ADMITTED"
+        );
+        let measured = EvidencePolicy {
+            require_measured: true,
+            ..required()
+        };
+        assert_eq!(
+            refused(&measured, &[passed("a")], None, now),
+            "EVIDENCE_NOT_MEASURED"
+        );
+        let own = Evidence {
+            source: SourceOfEvidence::Measured,
+            ..passed("a")
+        };
+        assert_eq!(
+            refused(&measured, &[passed("a"), own], None, now),
+            "ADMITTED"
+        );
     }
 
     #[test]
     fn evidence_against_a_champion_that_has_moved_is_stale() {
-        let compared = [Evidence { baseline: "models/m/versions/1".into(), ..passed("a") }];
+        let compared = [Evidence {
+            baseline: "models/m/versions/1".into(),
+            ..passed("a")
+        }];
         let now = Timestamp(0);
-        assert_eq!(refused(&required(), &compared, Some("models/m/versions/1"), now), "ADMITTED");
-        assert_eq!(refused(&required(), &compared, Some("models/m/versions/2"), now), "EVIDENCE_STALE_BASELINE");
+        assert_eq!(
+            refused(&required(), &compared, Some("models/m/versions/1"), now),
+            "ADMITTED"
+        );
+        assert_eq!(
+            refused(&required(), &compared, Some("models/m/versions/2"), now),
+            "EVIDENCE_STALE_BASELINE"
+        );
         assert_eq!(refused(&required(), &compared, None, now), "ADMITTED");
     }
 }

@@ -21,17 +21,26 @@ pub struct Actor {
 impl Actor {
     /// Whoever calls on loopback, where nobody is authenticated.
     pub fn local_admin() -> Self {
-        Self { kind: "user".to_owned(), name: "local-admin".to_owned() }
+        Self {
+            kind: "user".to_owned(),
+            name: "local-admin".to_owned(),
+        }
     }
 
     /// A rule that acted.
     pub fn rule(name: &str) -> Self {
-        Self { kind: "rule".to_owned(), name: name.to_owned() }
+        Self {
+            kind: "rule".to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     /// A part of the control plane, such as `deployer` or `failure-detector`.
     pub fn service(name: &str) -> Self {
-        Self { kind: "service".to_owned(), name: name.to_owned() }
+        Self {
+            kind: "service".to_owned(),
+            name: name.to_owned(),
+        }
     }
 }
 

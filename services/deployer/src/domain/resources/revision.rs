@@ -104,7 +104,10 @@ mod tests {
     use super::*;
 
     fn external(address: &str) -> RunTemplate {
-        RunTemplate::External(ExternalTemplate { addresses: vec![address.into()], health_path: String::new() })
+        RunTemplate::External(ExternalTemplate {
+            addresses: vec![address.into()],
+            health_path: String::new(),
+        })
     }
 
     #[test]

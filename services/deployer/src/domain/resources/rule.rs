@@ -5,7 +5,10 @@ use slipway_platform::clock::Timestamp;
 use slipway_platform::names::{EndpointName, EnvironmentName, ModelName, RuleName};
 
 /// The event types that a rule may name.
-pub const EVENT_TYPES: [&str; 2] = ["io.slipway.evaluation.completed.v1", "io.slipway.anomaly.detected.v1"];
+pub const EVENT_TYPES: [&str; 2] = [
+    "io.slipway.evaluation.completed.v1",
+    "io.slipway.anomaly.detected.v1",
+];
 
 /// The verdict of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,16 +121,26 @@ pub struct Explanation {
 impl Rule {
     /// Whether the rule's conditions hold for an event.
     pub fn consider(&self, trigger: &Trigger) -> Outcome {
-        let no = |code, text: String| Outcome { matched: false, code, text };
+        let no = |code, text: String| Outcome {
+            matched: false,
+            code,
+            text,
+        };
         if self.disabled {
             return no("DISABLED", "the rule is switched off".to_owned());
         }
         if self.event_type != trigger.event_type {
-            return no("EVENT_TYPE_DIFFERS", format!("the rule is for {}", self.event_type));
+            return no(
+                "EVENT_TYPE_DIFFERS",
+                format!("the rule is for {}", self.event_type),
+            );
         }
         if let Some(asked) = self.verdict.filter(|asked| trigger.verdict != Some(*asked)) {
             let said = trigger.verdict.map_or("nothing", VerdictOfEvaluation::name);
-            let text = format!("the rule asks for {}, and the event says {said}", asked.name());
+            let text = format!(
+                "the rule asks for {}, and the event says {said}",
+                asked.name()
+            );
             return no("VERDICT_DIFFERS", text);
         }
         if self.model.is_some() && self.model != trigger.model {
@@ -135,36 +148,68 @@ impl Rule {
         }
         if let Some(endpoint) = &trigger.endpoint {
             if endpoint.environment() != &self.environment {
-                return no("ENVIRONMENT_DIFFERS", format!("the rule acts in {}", self.environment));
+                return no(
+                    "ENVIRONMENT_DIFFERS",
+                    format!("the rule acts in {}", self.environment),
+                );
             }
             if self.endpoint.as_ref().is_some_and(|own| own != endpoint) {
-                return no("ENDPOINT_DIFFERS", "the rule acts on another endpoint".to_owned());
+                return no(
+                    "ENDPOINT_DIFFERS",
+                    "the rule acts on another endpoint".to_owned(),
+                );
             }
         }
-        Outcome { matched: true, code: "MATCHED", text: "every condition holds".to_owned() }
+        Outcome {
+            matched: true,
+            code: "MATCHED",
+            text: "every condition holds".to_owned(),
+        }
     }
 
     /// Everything that is wrong with it, as (field, reason).
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         if !EVENT_TYPES.contains(&self.event_type.as_str()) {
-            problems.push(("rule.event_type", format!("must be one of {}", EVENT_TYPES.join(", "))));
+            problems.push((
+                "rule.event_type",
+                format!("must be one of {}", EVENT_TYPES.join(", ")),
+            ));
         }
         let about_evaluations = self.event_type == EVENT_TYPES[0];
         if self.command == Command::Deploy && !about_evaluations {
-            problems.push(("rule.command", "DEPLOY needs an event about a version".to_owned()));
+            problems.push((
+                "rule.command",
+                "DEPLOY needs an event about a version".to_owned(),
+            ));
         }
         if self.command == Command::Rollback && about_evaluations {
-            problems.push(("rule.command", "ROLLBACK needs an event about an endpoint".to_owned()));
+            problems.push((
+                "rule.command",
+                "ROLLBACK needs an event about an endpoint".to_owned(),
+            ));
         }
         if self.command == Command::Deploy && self.verdict != Some(VerdictOfEvaluation::Pass) {
-            problems.push(("rule.verdict", "DEPLOY asks for PASS: nothing is deployed without evidence".to_owned()));
+            problems.push((
+                "rule.verdict",
+                "DEPLOY asks for PASS: nothing is deployed without evidence".to_owned(),
+            ));
         }
         if self.verdict.is_some() && !about_evaluations {
-            problems.push(("rule.verdict", "only an evaluation carries a verdict".to_owned()));
+            problems.push((
+                "rule.verdict",
+                "only an evaluation carries a verdict".to_owned(),
+            ));
         }
-        if self.endpoint.as_ref().is_some_and(|endpoint| endpoint.environment() != &self.environment) {
-            problems.push(("rule.endpoint", "must be in the rule's environment".to_owned()));
+        if self
+            .endpoint
+            .as_ref()
+            .is_some_and(|endpoint| endpoint.environment() != &self.environment)
+        {
+            problems.push((
+                "rule.endpoint",
+                "must be in the rule's environment".to_owned(),
+            ));
         }
         problems
     }
@@ -201,17 +246,51 @@ mod tests {
     fn every_condition_that_differs_is_named() {
         assert_eq!(rule().consider(&passed()).code, "MATCHED");
         let table: [(Rule, Trigger, &str); 6] = [
-            (Rule { disabled: true, ..rule() }, passed(), "DISABLED"),
-            (rule(), Trigger { event_type: EVENT_TYPES[1].into(), ..passed() }, "EVENT_TYPE_DIFFERS"),
-            (rule(), Trigger { verdict: Some(VerdictOfEvaluation::Inconclusive), ..passed() }, "VERDICT_DIFFERS"),
-            (rule(), Trigger { model: None, ..passed() }, "MODEL_DIFFERS"),
+            (
+                Rule {
+                    disabled: true,
+                    ..rule()
+                },
+                passed(),
+                "DISABLED",
+            ),
             (
                 rule(),
-                Trigger { endpoint: Some("environments/test/endpoints/tumor".parse().unwrap()), ..passed() },
+                Trigger {
+                    event_type: EVENT_TYPES[1].into(),
+                    ..passed()
+                },
+                "EVENT_TYPE_DIFFERS",
+            ),
+            (
+                rule(),
+                Trigger {
+                    verdict: Some(VerdictOfEvaluation::Inconclusive),
+                    ..passed()
+                },
+                "VERDICT_DIFFERS",
+            ),
+            (
+                rule(),
+                Trigger {
+                    model: None,
+                    ..passed()
+                },
+                "MODEL_DIFFERS",
+            ),
+            (
+                rule(),
+                Trigger {
+                    endpoint: Some("environments/test/endpoints/tumor".parse().unwrap()),
+                    ..passed()
+                },
                 "ENVIRONMENT_DIFFERS",
             ),
             (
-                Rule { endpoint: Some("environments/production/endpoints/other".parse().unwrap()), ..rule() },
+                Rule {
+                    endpoint: Some("environments/production/endpoints/other".parse().unwrap()),
+                    ..rule()
+                },
                 passed(),
                 "ENDPOINT_DIFFERS",
             ),
@@ -226,12 +305,25 @@ mod tests {
     #[test]
     fn a_rule_that_would_deploy_without_evidence_is_refused() {
         assert_eq!(rule().problems(), []);
-        let wrong = Rule { verdict: None, ..rule() };
+        let wrong = Rule {
+            verdict: None,
+            ..rule()
+        };
         assert_eq!(wrong.problems()[0].0, "rule.verdict");
-        let wrong = Rule { event_type: EVENT_TYPES[1].into(), ..rule() };
-        let fields: Vec<&str> = wrong.problems().into_iter().map(|(field, _)| field).collect();
+        let wrong = Rule {
+            event_type: EVENT_TYPES[1].into(),
+            ..rule()
+        };
+        let fields: Vec<&str> = wrong
+            .problems()
+            .into_iter()
+            .map(|(field, _)| field)
+            .collect();
         assert_eq!(fields, ["rule.command", "rule.verdict"]);
-        let wrong = Rule { event_type: "io.slipway.made.up".into(), ..rule() };
+        let wrong = Rule {
+            event_type: "io.slipway.made.up".into(),
+            ..rule()
+        };
         assert!(!wrong.problems().is_empty());
     }
 }

@@ -18,7 +18,9 @@ pub(super) fn on(rollout: &Rollout, event: &E, now: Timestamp) -> Result<Step, R
             draft.command(Command::OpenWatch);
         }
         E::HealthFailed { revision, reason } if *revision == rollout.candidate => {
-            draft.fail(FailWhy::CheckFailed { reason: reason.clone() });
+            draft.fail(FailWhy::CheckFailed {
+                reason: reason.clone(),
+            });
         }
         E::Tick if rollout.deadline.is_some_and(|deadline| now >= deadline) => {
             draft.fail(FailWhy::CheckingExpired);
@@ -27,10 +29,21 @@ pub(super) fn on(rollout: &Rollout, event: &E, now: Timestamp) -> Result<Step, R
         E::RevisionLost { revision } if *revision == rollout.candidate => {
             draft.leave(RollbackWhy::Fault(Fault::RevisionLost));
         }
-        E::Abort { reason, to: _, unpin: _ } => draft.fail(FailWhy::Aborted { reason: reason.clone() }),
+        E::Abort {
+            reason,
+            to: _,
+            unpin: _,
+        } => draft.fail(FailWhy::Aborted {
+            reason: reason.clone(),
+        }),
         E::Superseded => draft.leave(RollbackWhy::Superseded),
         E::Pause { reason } => {
-            draft.pause(PauseWhy::Requested { reason: reason.clone() }, PausedFrom::Checking);
+            draft.pause(
+                PauseWhy::Requested {
+                    reason: reason.clone(),
+                },
+                PausedFrom::Checking,
+            );
         }
         E::PinSet { generation } => {
             draft.rollout.pinned = true;

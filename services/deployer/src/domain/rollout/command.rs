@@ -13,7 +13,10 @@ pub enum Command {
     /// `TrafficDecided` or `TrafficConflict`.
     SetTraffic { expected: i64, traffic: Traffic },
     /// Back: leave nothing on `at_fault`, whatever the generation. Answered by `TrafficDecided`.
-    WithdrawTraffic { at_fault: Revision, restore: Option<Revision> },
+    WithdrawTraffic {
+        at_fault: Revision,
+        restore: Option<Revision>,
+    },
     /// Remove a person's pin, because a person said so.
     Unpin,
     /// The revision is the endpoint's stable now; `judged` if it was HEALTHY at the end of its soak.
@@ -62,7 +65,10 @@ impl Command {
             | Command::Unpin
             | Command::MakeStable { .. }
             | Command::Block { .. } => Place::Endpoint,
-            Command::Page(_) | Command::AnnounceRollback | Command::OpenWatch | Command::CloseWatch => Place::Told,
+            Command::Page(_)
+            | Command::AnnounceRollback
+            | Command::OpenWatch
+            | Command::CloseWatch => Place::Told,
             Command::AskGate { .. }
             | Command::Provision { .. }
             | Command::CheckHealth { .. }

@@ -35,7 +35,11 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RolloutEvent {
     /// No other rollout of the endpoint is before this one. What serves now is what it begins from.
-    TurnCame { stable: Option<Revision>, generation: i64, pinned: bool },
+    TurnCame {
+        stable: Option<Revision>,
+        generation: i64,
+        pinned: bool,
+    },
     /// The version has the evidence that the environment asks for.
     GatePassed,
     /// It has not.
@@ -53,11 +57,20 @@ pub enum RolloutEvent {
     /// The traffic that was asked for was refused: the endpoint's generation is another one.
     TrafficConflict { current: i64 },
     /// Proxies have accepted a generation; all, except these that were lost.
-    TrafficApplied { generation: i64, except: Vec<String> },
+    TrafficApplied {
+        generation: i64,
+        except: Vec<String>,
+    },
     /// No proxy is connected, or some have not accepted.
     TrafficUnapplied,
     /// The failure-detector's word on a revision while a generation was in force.
-    Judged { revision: Revision, generation: i64, verdict: Verdict, decision: String, text: String },
+    Judged {
+        revision: Revision,
+        generation: i64,
+        verdict: Verdict,
+        decision: String,
+        text: String,
+    },
     /// Stable itself was called DEGRADED while this rollout ran.
     StableAtFault { decision: String },
     /// A revision has died.
@@ -65,7 +78,11 @@ pub enum RolloutEvent {
     /// Time has passed.
     Tick,
     /// A person, or a rule for one, puts the traffic back: on `to`, or on stable. `unpin` also removes a pin.
-    Abort { reason: String, to: Option<Revision>, unpin: bool },
+    Abort {
+        reason: String,
+        to: Option<Revision>,
+        unpin: bool,
+    },
     /// A person holds it.
     Pause { reason: String },
     /// A person lets it go on.

@@ -31,6 +31,7 @@ mod moves;
 mod paused;
 mod pending;
 mod provisioning;
+mod queries;
 mod rolling_back;
 mod shifting;
 mod soaking;
@@ -46,8 +47,8 @@ pub use pending::begin;
 pub use rolling_back::{BeginRollback, begin_rollback};
 pub use stage::{Progress, Stage};
 pub use state::{
-    Deadlines, Gate, Kind, Paused, PausedFrom, Pending, Phase, Plan, Retreat, RollingBack, Rollout, Shifting, Soaking,
-    Waiver, WaivedBy,
+    Deadlines, Gate, Kind, Paused, PausedFrom, Pending, Phase, Plan, Retreat, RollingBack, Rollout,
+    Shifting, Soaking, WaivedBy, Waiver,
 };
 pub use why::{FailWhy, PauseWhy, RollbackWhy};
 

@@ -12,7 +12,12 @@ use super::state::{Paused, PausedFrom, Phase, Rollout, Shifting, Soaking};
 use super::why::{PauseWhy, RollbackWhy};
 use super::{Rejected, Step, shifting, soaking};
 
-pub(super) fn on(rollout: &Rollout, paused: &Paused, event: &E, now: Timestamp) -> Result<Step, Rejected> {
+pub(super) fn on(
+    rollout: &Rollout,
+    paused: &Paused,
+    event: &E,
+    now: Timestamp,
+) -> Result<Step, Rejected> {
     let mut draft = Draft::of(rollout, now);
     match event {
         E::Resume if rollout.pinned => return Err(Rejected::Pinned),
@@ -25,20 +30,37 @@ pub(super) fn on(rollout: &Rollout, paused: &Paused, event: &E, now: Timestamp) 
                 PausedFrom::Soaking(held) => soaking::promote(draft, held, reason),
             };
         }
-        E::Tick if rollout.deadline.is_none_or(|deadline| now < deadline) => return unchanged(rollout),
+        E::Tick if rollout.deadline.is_none_or(|deadline| now < deadline) => {
+            return unchanged(rollout);
+        }
         E::Tick if rollout.pinned => {
             draft.rollout.deadline = Some(now + rollout.plan.deadlines.paused);
             draft.command(Command::Page(PageCode::RollbackWithheld));
         }
         E::Tick => draft.leave(RollbackWhy::PauseExpired),
-        E::Judged { revision, generation, verdict, decision, text } => {
+        E::Judged {
+            revision,
+            generation,
+            verdict,
+            decision,
+            text,
+        } => {
             if *revision != rollout.candidate || !rollout.carried {
                 return Err(Rejected::Stale);
             }
             if *verdict == Verdict::Degraded {
-                return fault(draft, paused, Fault::Degraded { decision: decision.clone(), text: text.clone() });
+                return fault(
+                    draft,
+                    paused,
+                    Fault::Degraded {
+                        decision: decision.clone(),
+                        text: text.clone(),
+                    },
+                );
             }
-            let stage = held_stage(paused)?.heard(*verdict, *generation).ok_or(Rejected::Stale)?;
+            let stage = held_stage(paused)?
+                .heard(*verdict, *generation)
+                .ok_or(Rejected::Stale)?;
             keep_stage(&mut draft, paused, stage);
         }
         E::RevisionLost { revision } if *revision == rollout.candidate => {
@@ -48,7 +70,9 @@ pub(super) fn on(rollout: &Rollout, paused: &Paused, event: &E, now: Timestamp) 
             draft.command(Command::Page(PageCode::RevisionLost));
         }
         E::TrafficApplied { generation, except } if except.is_empty() => {
-            let stage = held_stage(paused)?.applied(*generation, now).ok_or(Rejected::Stale)?;
+            let stage = held_stage(paused)?
+                .applied(*generation, now)
+                .ok_or(Rejected::Stale)?;
             keep_stage(&mut draft, paused, stage);
         }
         E::TrafficApplied { .. } | E::TrafficUnapplied => {
@@ -57,7 +81,9 @@ pub(super) fn on(rollout: &Rollout, paused: &Paused, event: &E, now: Timestamp) 
         }
         // Without traffic of its own, it touches nothing that is pinned.
         E::Abort { reason, .. } if !rollout.carried => {
-            draft.leave(RollbackWhy::Aborted { reason: reason.clone() });
+            draft.leave(RollbackWhy::Aborted {
+                reason: reason.clone(),
+            });
         }
         E::Abort { reason, to, unpin } => return draft.abort(reason, *to, *unpin),
         E::Superseded if rollout.pinned && rollout.carried => return Err(Rejected::Pinned),
@@ -75,7 +101,11 @@ pub(super) fn on(rollout: &Rollout, paused: &Paused, event: &E, now: Timestamp) 
             draft.rollout.pinned = true;
             draft.rollout.generation = *generation;
             let from = paused.from.with_stage(Stage::requested());
-            draft.keep(Phase::Paused(Paused { why: PauseWhy::Pinned, from, withheld: paused.withheld.clone() }));
+            draft.keep(Phase::Paused(Paused {
+                why: PauseWhy::Pinned,
+                from,
+                withheld: paused.withheld.clone(),
+            }));
         }
         E::PinReleased => {
             draft.rollout.pinned = false;
@@ -107,7 +137,10 @@ fn fault(mut draft: Draft, paused: &Paused, fault: Fault) -> Result<Step, Reject
     if paused.withheld.is_some() {
         return unchanged(&draft.rollout);
     }
-    draft.keep(Phase::Paused(Paused { withheld: Some(fault), ..paused.clone() }));
+    draft.keep(Phase::Paused(Paused {
+        withheld: Some(fault),
+        ..paused.clone()
+    }));
     draft.command(Command::Page(PageCode::RollbackWithheld));
     draft.done()
 }
@@ -117,7 +150,10 @@ fn held_stage(paused: &Paused) -> Result<Stage, Rejected> {
 }
 
 fn keep_stage(draft: &mut Draft, paused: &Paused, stage: Stage) {
-    draft.keep(Phase::Paused(Paused { from: paused.from.with_stage(stage), ..paused.clone() }));
+    draft.keep(Phase::Paused(Paused {
+        from: paused.from.with_stage(stage),
+        ..paused.clone()
+    }));
 }
 
 /// Goes back to where it was. Its clock begins anew; its traffic is asked for again only if somebody changed it.
@@ -147,9 +183,16 @@ fn resume(draft: &mut Draft, from: &PausedFrom) {
 fn restarted(stage: &Stage, now: Timestamp) -> Option<Stage> {
     match stage.progress {
         Progress::Requested => None,
-        Progress::Decided { .. } => Some(Stage { extensions: 0, armed: false, ..*stage }),
+        Progress::Decided { .. } => Some(Stage {
+            extensions: 0,
+            armed: false,
+            ..*stage
+        }),
         Progress::Applied { generation, .. } => Some(Stage {
-            progress: Progress::Applied { generation, since: now },
+            progress: Progress::Applied {
+                generation,
+                since: now,
+            },
             extensions: 0,
             armed: true,
             ..*stage

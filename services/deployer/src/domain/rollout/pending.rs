@@ -18,7 +18,9 @@ pub fn begin(serving: &Serving, candidate: Revision, plan: Plan, now: Timestamp)
     Rollout {
         kind: Kind::Release,
         candidate,
-        stable: serving.serving_stable().filter(|stable| *stable != candidate),
+        stable: serving
+            .serving_stable()
+            .filter(|stable| *stable != candidate),
         plan,
         generation: serving.generation,
         carried: false,
@@ -31,10 +33,19 @@ pub fn begin(serving: &Serving, candidate: Revision, plan: Plan, now: Timestamp)
     }
 }
 
-pub(super) fn on(rollout: &Rollout, pending: Pending, event: &E, now: Timestamp) -> Result<Step, Rejected> {
+pub(super) fn on(
+    rollout: &Rollout,
+    pending: Pending,
+    event: &E,
+    now: Timestamp,
+) -> Result<Step, Rejected> {
     let mut draft = Draft::of(rollout, now);
     match event {
-        E::TurnCame { stable, generation, pinned } => match pending.gate {
+        E::TurnCame {
+            stable,
+            generation,
+            pinned,
+        } => match pending.gate {
             Gate::Queued => {
                 draft.rollout.stable = stable.filter(|stable| *stable != rollout.candidate);
                 draft.rollout.generation = *generation;
@@ -53,7 +64,13 @@ pub(super) fn on(rollout: &Rollout, pending: Pending, event: &E, now: Timestamp)
         },
         E::GateRefused { code, reason } => match pending.gate {
             Gate::Asked => {
-                refuse(&mut draft, FailWhy::Refused { code: code.clone(), reason: reason.clone() });
+                refuse(
+                    &mut draft,
+                    FailWhy::Refused {
+                        code: code.clone(),
+                        reason: reason.clone(),
+                    },
+                );
                 draft.done()
             }
             Gate::Queued => Err(Rejected::Stale),
@@ -63,8 +80,17 @@ pub(super) fn on(rollout: &Rollout, pending: Pending, event: &E, now: Timestamp)
             draft.done()
         }
         E::Tick => unchanged(rollout),
-        E::Abort { reason, to: _, unpin: _ } => {
-            refuse(&mut draft, FailWhy::Aborted { reason: reason.clone() });
+        E::Abort {
+            reason,
+            to: _,
+            unpin: _,
+        } => {
+            refuse(
+                &mut draft,
+                FailWhy::Aborted {
+                    reason: reason.clone(),
+                },
+            );
             draft.done()
         }
         E::Superseded => {
@@ -100,5 +126,7 @@ pub(super) fn on(rollout: &Rollout, pending: Pending, event: &E, now: Timestamp)
 /// Nothing was started, so nothing is stopped.
 fn refuse(draft: &mut Draft, why: FailWhy) {
     draft.fail(why);
-    draft.commands.retain(|command| !matches!(command, Command::StopRevision { .. } | Command::CloseWatch));
+    draft
+        .commands
+        .retain(|command| !matches!(command, Command::StopRevision { .. } | Command::CloseWatch));
 }

@@ -14,7 +14,9 @@ pub(super) fn on(rollout: &Rollout, event: &E, now: Timestamp) -> Result<Step, R
     match event {
         E::Provisioned { revision } if *revision == rollout.candidate => draft.check(),
         E::ProvisionFailed { revision, reason } if *revision == rollout.candidate => {
-            draft.fail(FailWhy::ProvisionFailed { reason: reason.clone() });
+            draft.fail(FailWhy::ProvisionFailed {
+                reason: reason.clone(),
+            });
         }
         E::Tick if rollout.deadline.is_some_and(|deadline| now >= deadline) => {
             draft.fail(FailWhy::ProvisioningExpired);
@@ -23,10 +25,21 @@ pub(super) fn on(rollout: &Rollout, event: &E, now: Timestamp) -> Result<Step, R
         E::RevisionLost { revision } if *revision == rollout.candidate => {
             draft.leave(RollbackWhy::Fault(Fault::RevisionLost));
         }
-        E::Abort { reason, to: _, unpin: _ } => draft.fail(FailWhy::Aborted { reason: reason.clone() }),
+        E::Abort {
+            reason,
+            to: _,
+            unpin: _,
+        } => draft.fail(FailWhy::Aborted {
+            reason: reason.clone(),
+        }),
         E::Superseded => draft.leave(RollbackWhy::Superseded),
         E::Pause { reason } => {
-            draft.pause(PauseWhy::Requested { reason: reason.clone() }, PausedFrom::Provisioning);
+            draft.pause(
+                PauseWhy::Requested {
+                    reason: reason.clone(),
+                },
+                PausedFrom::Provisioning,
+            );
         }
         E::PinSet { generation } => {
             draft.rollout.pinned = true;

@@ -33,12 +33,20 @@ pub struct BeginRollback {
 }
 
 /// The record of a rollback that begins now, and its commands.
-pub fn begin_rollback(serving: &Serving, begin: BeginRollback, now: Timestamp) -> Result<Step, Rejected> {
+pub fn begin_rollback(
+    serving: &Serving,
+    begin: BeginRollback,
+    now: Timestamp,
+) -> Result<Step, Rejected> {
     let pinned = serving.pin.is_some();
     if pinned && !begin.unpin {
         return Err(Rejected::Pinned);
     }
-    let retreat = if begin.cold { Retreat::Starting } else { Retreat::Requested };
+    let retreat = if begin.cold {
+        Retreat::Starting
+    } else {
+        Retreat::Requested
+    };
     let rollout = Rollout {
         kind: Kind::Rollback,
         candidate: begin.at_fault,
@@ -68,34 +76,61 @@ pub fn begin_rollback(serving: &Serving, begin: BeginRollback, now: Timestamp) -
         draft.command(Command::Unpin);
     }
     if begin.why.blocks() {
-        draft.command(Command::Block { revision: begin.at_fault });
+        draft.command(Command::Block {
+            revision: begin.at_fault,
+        });
     }
     draft.command(if begin.cold {
-        Command::Provision { revision: begin.restore }
+        Command::Provision {
+            revision: begin.restore,
+        }
     } else {
-        Command::WithdrawTraffic { at_fault: begin.at_fault, restore: Some(begin.restore) }
+        Command::WithdrawTraffic {
+            at_fault: begin.at_fault,
+            restore: Some(begin.restore),
+        }
     });
     draft.done()
 }
 
-pub(super) fn on(rollout: &Rollout, back: &RollingBack, event: &E, now: Timestamp) -> Result<Step, Rejected> {
+pub(super) fn on(
+    rollout: &Rollout,
+    back: &RollingBack,
+    event: &E,
+    now: Timestamp,
+) -> Result<Step, Rejected> {
     let mut draft = Draft::of(rollout, now);
     match event {
         E::TrafficDecided { generation } if back.retreat == Retreat::Requested => {
             draft.rollout.generation = *generation;
-            keep(&mut draft, back, Retreat::Decided { generation: *generation });
+            keep(
+                &mut draft,
+                back,
+                Retreat::Decided {
+                    generation: *generation,
+                },
+            );
         }
         E::TrafficApplied { generation, except } => match back.retreat {
-            Retreat::Decided { generation: own } if *generation >= own => draft.rolled_back(back, except),
-            Retreat::Decided { .. } | Retreat::Starting | Retreat::Checking | Retreat::Requested => {
+            Retreat::Decided { generation: own } if *generation >= own => {
+                draft.rolled_back(back, except)
+            }
+            Retreat::Decided { .. }
+            | Retreat::Starting
+            | Retreat::Checking
+            | Retreat::Requested => {
                 return Err(Rejected::Stale);
             }
         },
-        E::Tick if rollout.deadline.is_some_and(|deadline| now >= deadline) => stall(&mut draft, back),
+        E::Tick if rollout.deadline.is_some_and(|deadline| now >= deadline) => {
+            stall(&mut draft, back)
+        }
         E::Tick => return unchanged(rollout),
         E::Provisioned { revision } if is_awaited(back, Retreat::Starting, *revision) => {
             keep(&mut draft, back, Retreat::Checking);
-            draft.command(Command::CheckHealth { revision: *revision });
+            draft.command(Command::CheckHealth {
+                revision: *revision,
+            });
         }
         E::HealthPassed { revision } if is_awaited(back, Retreat::Checking, *revision) => {
             if rollout.pinned {
@@ -103,8 +138,12 @@ pub(super) fn on(rollout: &Rollout, back: &RollingBack, event: &E, now: Timestam
             }
             draft.withdraw(back.why.clone(), back.restore, rollout.candidate);
         }
-        E::ProvisionFailed { revision, .. } if is_awaited(back, Retreat::Starting, *revision) => page(&mut draft, back),
-        E::HealthFailed { revision, .. } if is_awaited(back, Retreat::Checking, *revision) => page(&mut draft, back),
+        E::ProvisionFailed { revision, .. } if is_awaited(back, Retreat::Starting, *revision) => {
+            page(&mut draft, back)
+        }
+        E::HealthFailed { revision, .. } if is_awaited(back, Retreat::Checking, *revision) => {
+            page(&mut draft, back)
+        }
         E::RevisionLost { revision } if Some(*revision) == back.restore => {
             draft.command(Command::Page(PageCode::RevisionLost));
         }
@@ -145,20 +184,29 @@ fn is_awaited(back: &RollingBack, retreat: Retreat, revision: Revision) -> bool 
 }
 
 fn keep(draft: &mut Draft, back: &RollingBack, retreat: Retreat) {
-    draft.keep(Phase::RollingBack(RollingBack { retreat, ..back.clone() }));
+    draft.keep(Phase::RollingBack(RollingBack {
+        retreat,
+        ..back.clone()
+    }));
 }
 
 /// Told once; the next expiry tries again.
 fn page(draft: &mut Draft, back: &RollingBack) {
     if !back.stalled {
-        draft.keep(Phase::RollingBack(RollingBack { stalled: true, ..back.clone() }));
+        draft.keep(Phase::RollingBack(RollingBack {
+            stalled: true,
+            ..back.clone()
+        }));
         draft.command(Command::Page(PageCode::RollbackStalled));
     }
 }
 
 /// Time is over: people are told, and it goes on with a new deadline.
 fn stall(draft: &mut Draft, back: &RollingBack) {
-    draft.keep(Phase::RollingBack(RollingBack { stalled: true, ..back.clone() }));
+    draft.keep(Phase::RollingBack(RollingBack {
+        stalled: true,
+        ..back.clone()
+    }));
     draft.rollout.deadline = Some(draft.now + draft.rollout.plan.deadlines.rolling_back);
     draft.command(Command::Page(PageCode::RollbackStalled));
     match (back.retreat, back.restore) {
@@ -170,7 +218,12 @@ fn stall(draft: &mut Draft, back: &RollingBack) {
 }
 
 /// A person asks again: for another revision to be restored, or past a pin that came in between.
-fn again(mut draft: Draft, back: &RollingBack, to: Option<Revision>, unpin: bool) -> Result<Step, Rejected> {
+fn again(
+    mut draft: Draft,
+    back: &RollingBack,
+    to: Option<Revision>,
+    unpin: bool,
+) -> Result<Step, Rejected> {
     let restore = to.or(back.restore);
     let pinned = draft.rollout.pinned;
     if restore == back.restore && !(pinned && unpin) {
@@ -185,9 +238,10 @@ fn again(mut draft: Draft, back: &RollingBack, to: Option<Revision>, unpin: bool
     }
     let at_fault = match (back.retreat, back.restore) {
         (Retreat::Decided { .. }, Some(earlier)) if restore != back.restore => earlier,
-        (Retreat::Decided { .. } | Retreat::Requested | Retreat::Starting | Retreat::Checking, Some(_) | None) => {
-            draft.rollout.candidate
-        }
+        (
+            Retreat::Decided { .. } | Retreat::Requested | Retreat::Starting | Retreat::Checking,
+            Some(_) | None,
+        ) => draft.rollout.candidate,
     };
     draft.withdraw(back.why.clone(), restore, at_fault);
     draft.done()

@@ -12,7 +12,12 @@ use super::state::{PausedFrom, Phase, Rollout, Shifting, WaivedBy};
 use super::why::{PauseWhy, RollbackWhy};
 use super::{Rejected, Step};
 
-pub(super) fn on(rollout: &Rollout, shifting: &Shifting, event: &E, now: Timestamp) -> Result<Step, Rejected> {
+pub(super) fn on(
+    rollout: &Rollout,
+    shifting: &Shifting,
+    event: &E,
+    now: Timestamp,
+) -> Result<Step, Rejected> {
     let mut draft = Draft::of(rollout, now);
     let from = PausedFrom::Shifting(*shifting);
     match event {
@@ -20,8 +25,12 @@ pub(super) fn on(rollout: &Rollout, shifting: &Shifting, event: &E, now: Timesta
             Progress::Requested => {
                 draft.rollout.generation = *generation;
                 draft.rollout.carried = true;
-                let stage =
-                    Stage { progress: Progress::Decided { generation: *generation }, ..shifting.stage };
+                let stage = Stage {
+                    progress: Progress::Decided {
+                        generation: *generation,
+                    },
+                    ..shifting.stage
+                };
                 draft.keep(Phase::Shifting(Shifting { stage, ..*shifting }));
                 draft.command(Command::OpenWatch);
             }
@@ -29,29 +38,56 @@ pub(super) fn on(rollout: &Rollout, shifting: &Shifting, event: &E, now: Timesta
         },
         E::TrafficConflict { current } => {
             draft.rollout.generation = *current;
-            draft.pause(PauseWhy::TrafficChanged, from.with_stage(Stage::requested()));
+            draft.pause(
+                PauseWhy::TrafficChanged,
+                from.with_stage(Stage::requested()),
+            );
         }
         E::TrafficApplied { generation, except } if except.is_empty() => {
-            let stage = shifting.stage.applied(*generation, now).ok_or(Rejected::Stale)?;
+            let stage = shifting
+                .stage
+                .applied(*generation, now)
+                .ok_or(Rejected::Stale)?;
             if !stage.armed {
                 draft.rollout.deadline = Some(now + rollout.demand_of(shifting.step).deadline);
             }
-            return evaluate(draft, Shifting { stage: Stage { armed: true, ..stage }, ..*shifting });
+            return evaluate(
+                draft,
+                Shifting {
+                    stage: Stage {
+                        armed: true,
+                        ..stage
+                    },
+                    ..*shifting
+                },
+            );
         }
         E::TrafficApplied { .. } | E::TrafficUnapplied => {
             let stage = shifting.stage.unapplied().ok_or(Rejected::Stale)?;
             draft.keep(Phase::Shifting(Shifting { stage, ..*shifting }));
         }
-        E::Judged { revision, generation, verdict, decision, text } => {
+        E::Judged {
+            revision,
+            generation,
+            verdict,
+            decision,
+            text,
+        } => {
             if *revision != rollout.candidate || !rollout.carried {
                 return Err(Rejected::Stale);
             }
             if *verdict == Verdict::Degraded {
-                let fault = Fault::Degraded { decision: decision.clone(), text: text.clone() };
+                let fault = Fault::Degraded {
+                    decision: decision.clone(),
+                    text: text.clone(),
+                };
                 draft.leave(RollbackWhy::Fault(fault));
                 return draft.done();
             }
-            let stage = shifting.stage.heard(*verdict, *generation).ok_or(Rejected::Stale)?;
+            let stage = shifting
+                .stage
+                .heard(*verdict, *generation)
+                .ok_or(Rejected::Stale)?;
             return evaluate(draft, Shifting { stage, ..*shifting });
         }
         E::Tick => return evaluate(draft, *shifting),
@@ -64,7 +100,12 @@ pub(super) fn on(rollout: &Rollout, shifting: &Shifting, event: &E, now: Timesta
         }
         E::Abort { reason, to, unpin } => return draft.abort(reason, *to, *unpin),
         E::Superseded => draft.leave(RollbackWhy::Superseded),
-        E::Pause { reason } => draft.pause(PauseWhy::Requested { reason: reason.clone() }, from),
+        E::Pause { reason } => draft.pause(
+            PauseWhy::Requested {
+                reason: reason.clone(),
+            },
+            from,
+        ),
         E::Promote { full, reason } => return promote(draft, shifting, *full, reason),
         E::PinSet { generation } => {
             draft.rollout.pinned = true;
@@ -94,12 +135,19 @@ fn evaluate(mut draft: Draft, shifting: Shifting) -> Result<Step, Rejected> {
         Outcome::Wait => {}
         Outcome::Advance { waived } => {
             if waived {
-                draft.waive(Some(shifting.step), WaivedBy::Strategy, shifting.stage.verdict());
+                draft.waive(
+                    Some(shifting.step),
+                    WaivedBy::Strategy,
+                    shifting.stage.verdict(),
+                );
             }
             draft.after_step(&shifting);
         }
         Outcome::Extend => {
-            let stage = Stage { extensions: shifting.stage.extensions + 1, ..shifting.stage };
+            let stage = Stage {
+                extensions: shifting.stage.extensions + 1,
+                ..shifting.stage
+            };
             draft.keep(Phase::Shifting(Shifting { stage, ..shifting }));
             draft.rollout.deadline = Some(draft.now + demand.deadline);
         }
@@ -119,7 +167,11 @@ pub(super) fn promote(
     if shifting.stage.applied_since().is_none() {
         return Err(Rejected::Unapplied);
     }
-    draft.waive(Some(shifting.step), by_person(reason), shifting.stage.verdict());
+    draft.waive(
+        Some(shifting.step),
+        by_person(reason),
+        shifting.stage.verdict(),
+    );
     if full {
         let last = shifting.step + 1 >= draft.rollout.plan.strategy.steps.len();
         draft.finish(shifting.stage, last);

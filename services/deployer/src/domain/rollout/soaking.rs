@@ -12,7 +12,12 @@ use super::state::{PausedFrom, Phase, Rollout, Soaking, WaivedBy};
 use super::why::{PauseWhy, RollbackWhy};
 use super::{Rejected, Step};
 
-pub(super) fn on(rollout: &Rollout, soaking: &Soaking, event: &E, now: Timestamp) -> Result<Step, Rejected> {
+pub(super) fn on(
+    rollout: &Rollout,
+    soaking: &Soaking,
+    event: &E,
+    now: Timestamp,
+) -> Result<Step, Rejected> {
     let mut draft = Draft::of(rollout, now);
     let from = PausedFrom::Soaking(*soaking);
     match event {
@@ -20,8 +25,12 @@ pub(super) fn on(rollout: &Rollout, soaking: &Soaking, event: &E, now: Timestamp
             Progress::Requested => {
                 draft.rollout.generation = *generation;
                 draft.rollout.carried = true;
-                let stage =
-                    Stage { progress: Progress::Decided { generation: *generation }, ..soaking.stage };
+                let stage = Stage {
+                    progress: Progress::Decided {
+                        generation: *generation,
+                    },
+                    ..soaking.stage
+                };
                 draft.keep(Phase::Soaking(Soaking { stage, ..*soaking }));
                 draft.command(Command::OpenWatch);
             }
@@ -29,29 +38,56 @@ pub(super) fn on(rollout: &Rollout, soaking: &Soaking, event: &E, now: Timestamp
         },
         E::TrafficConflict { current } => {
             draft.rollout.generation = *current;
-            draft.pause(PauseWhy::TrafficChanged, from.with_stage(Stage::requested()));
+            draft.pause(
+                PauseWhy::TrafficChanged,
+                from.with_stage(Stage::requested()),
+            );
         }
         E::TrafficApplied { generation, except } if except.is_empty() => {
-            let stage = soaking.stage.applied(*generation, now).ok_or(Rejected::Stale)?;
+            let stage = soaking
+                .stage
+                .applied(*generation, now)
+                .ok_or(Rejected::Stale)?;
             if !stage.armed {
                 draft.rollout.deadline = Some(now + rollout.demand_of_soak().deadline);
             }
-            return evaluate(draft, Soaking { stage: Stage { armed: true, ..stage }, ..*soaking });
+            return evaluate(
+                draft,
+                Soaking {
+                    stage: Stage {
+                        armed: true,
+                        ..stage
+                    },
+                    ..*soaking
+                },
+            );
         }
         E::TrafficApplied { .. } | E::TrafficUnapplied => {
             let stage = soaking.stage.unapplied().ok_or(Rejected::Stale)?;
             draft.keep(Phase::Soaking(Soaking { stage, ..*soaking }));
         }
-        E::Judged { revision, generation, verdict, decision, text } => {
+        E::Judged {
+            revision,
+            generation,
+            verdict,
+            decision,
+            text,
+        } => {
             if *revision != rollout.candidate || !rollout.carried {
                 return Err(Rejected::Stale);
             }
             if *verdict == Verdict::Degraded {
-                let fault = Fault::Degraded { decision: decision.clone(), text: text.clone() };
+                let fault = Fault::Degraded {
+                    decision: decision.clone(),
+                    text: text.clone(),
+                };
                 draft.leave(RollbackWhy::Fault(fault));
                 return draft.done();
             }
-            let stage = soaking.stage.heard(*verdict, *generation).ok_or(Rejected::Stale)?;
+            let stage = soaking
+                .stage
+                .heard(*verdict, *generation)
+                .ok_or(Rejected::Stale)?;
             return evaluate(draft, Soaking { stage, ..*soaking });
         }
         E::Tick => return evaluate(draft, *soaking),
@@ -63,7 +99,12 @@ pub(super) fn on(rollout: &Rollout, soaking: &Soaking, event: &E, now: Timestamp
         }
         E::Abort { reason, to, unpin } => return draft.abort(reason, *to, *unpin),
         E::Superseded => draft.leave(RollbackWhy::Superseded),
-        E::Pause { reason } => draft.pause(PauseWhy::Requested { reason: reason.clone() }, from),
+        E::Pause { reason } => draft.pause(
+            PauseWhy::Requested {
+                reason: reason.clone(),
+            },
+            from,
+        ),
         E::Promote { full: _, reason } => return promote(draft, soaking, reason),
         E::PinSet { generation } => {
             draft.rollout.pinned = true;
@@ -103,7 +144,10 @@ fn evaluate(mut draft: Draft, soaking: Soaking) -> Result<Step, Rejected> {
             draft.succeed(&soaking.stage);
         }
         Outcome::Extend => {
-            let stage = Stage { extensions: soaking.stage.extensions + 1, ..soaking.stage };
+            let stage = Stage {
+                extensions: soaking.stage.extensions + 1,
+                ..soaking.stage
+            };
             draft.keep(Phase::Soaking(Soaking { stage, ..soaking }));
             draft.rollout.deadline = Some(draft.now + draft.rollout.plan.deadlines.soaking);
         }

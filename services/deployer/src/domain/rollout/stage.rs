@@ -56,14 +56,21 @@ pub(super) enum Outcome {
 impl Stage {
     /// A stage whose traffic has just been asked for.
     pub(super) fn requested() -> Self {
-        Self { progress: Progress::Requested, seen: None, extensions: 0, armed: false }
+        Self {
+            progress: Progress::Requested,
+            seen: None,
+            extensions: 0,
+            armed: false,
+        }
     }
 
     /// The generation that it has, if any.
     pub fn generation(&self) -> Option<i64> {
         match self.progress {
             Progress::Requested => None,
-            Progress::Decided { generation } | Progress::Applied { generation, .. } => Some(generation),
+            Progress::Decided { generation } | Progress::Applied { generation, .. } => {
+                Some(generation)
+            }
         }
     }
 
@@ -83,7 +90,13 @@ impl Stage {
     /// Keeps a verdict on the generation in force. A verdict on another one says nothing about this stage.
     pub(super) fn heard(self, verdict: Verdict, generation: i64) -> Option<Self> {
         match self.generation() {
-            Some(own) if own == generation => Some(Self { seen: Some(Seen { verdict, generation }), ..self }),
+            Some(own) if own == generation => Some(Self {
+                seen: Some(Seen {
+                    verdict,
+                    generation,
+                }),
+                ..self
+            }),
             Some(_) | None => None,
         }
     }
@@ -91,9 +104,10 @@ impl Stage {
     /// The same, after proxies were found not to have it.
     pub(super) fn unapplied(self) -> Option<Self> {
         match self.progress {
-            Progress::Applied { generation, .. } => {
-                Some(Self { progress: Progress::Decided { generation }, ..self })
-            }
+            Progress::Applied { generation, .. } => Some(Self {
+                progress: Progress::Decided { generation },
+                ..self
+            }),
             Progress::Requested | Progress::Decided { .. } => None,
         }
     }
@@ -101,9 +115,13 @@ impl Stage {
     /// The same, after every proxy was found to have it.
     pub(super) fn applied(self, generation: i64, now: Timestamp) -> Option<Self> {
         match self.progress {
-            Progress::Decided { generation: own } if own == generation => {
-                Some(Self { progress: Progress::Applied { generation, since: now }, ..self })
-            }
+            Progress::Decided { generation: own } if own == generation => Some(Self {
+                progress: Progress::Applied {
+                    generation,
+                    since: now,
+                },
+                ..self
+            }),
             Progress::Requested | Progress::Decided { .. } | Progress::Applied { .. } => None,
         }
     }
@@ -112,7 +130,11 @@ impl Stage {
     pub(super) fn judge(&self, demand: &Demand, deadline: Timestamp, now: Timestamp) -> Outcome {
         let expired = now >= deadline;
         let Some(since) = self.applied_since() else {
-            return if expired { Outcome::Pause(PauseWhy::Unapplied) } else { Outcome::Wait };
+            return if expired {
+                Outcome::Pause(PauseWhy::Unapplied)
+            } else {
+                Outcome::Wait
+            };
         };
         let verdict = self.verdict();
         let enough = match verdict {
@@ -121,7 +143,9 @@ impl Stage {
             Verdict::Insufficient | Verdict::Unmeasurable => !demand.require_healthy,
         };
         if enough && now >= since + demand.hold {
-            return Outcome::Advance { waived: verdict != Verdict::Healthy };
+            return Outcome::Advance {
+                waived: verdict != Verdict::Healthy,
+            };
         }
         if !expired {
             return Outcome::Wait;

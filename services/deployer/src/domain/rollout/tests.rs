@@ -35,7 +35,11 @@ impl Story {
             generation: 7,
             traffic: Traffic::all(V1),
             stable: Some(V1),
-            known_good: vec![KnownGood { revision: V1, since: Timestamp(0), judged: true }],
+            known_good: vec![KnownGood {
+                revision: V1,
+                since: Timestamp(0),
+                judged: true,
+            }],
             ready: [V1].into(),
             ..Serving::default()
         };
@@ -49,8 +53,17 @@ impl Story {
 
     fn of(serving: Serving, strategy: Strategy) -> Self {
         let now = Timestamp(1_000_000_000);
-        let plan = Plan { strategy, deadlines: Deadlines::default(), rollback_window: 24 * HOUR };
-        Self { rollout: begin(&serving, V2, plan, now), serving, now, commands: Vec::new() }
+        let plan = Plan {
+            strategy,
+            deadlines: Deadlines::default(),
+            rollback_window: 24 * HOUR,
+        };
+        Self {
+            rollout: begin(&serving, V2, plan, now),
+            serving,
+            now,
+            commands: Vec::new(),
+        }
     }
 
     fn take(&mut self, decision: Decision) -> &mut Self {
@@ -61,7 +74,9 @@ impl Story {
     }
 
     fn hear(&mut self, event: RolloutEvent) -> &mut Self {
-        let decision = self.try_hear(&event).unwrap_or_else(|why| panic!("{event:?} in {:?}: {why}", self.rollout.phase));
+        let decision = self
+            .try_hear(&event)
+            .unwrap_or_else(|why| panic!("{event:?} in {:?}: {why}", self.rollout.phase));
         self.take(decision)
     }
 
@@ -70,7 +85,9 @@ impl Story {
     }
 
     fn refuses(&self, event: RolloutEvent) -> Rejected {
-        self.try_hear(&event).err().unwrap_or_else(|| panic!("{event:?} was taken in {:?}", self.rollout.phase))
+        self.try_hear(&event)
+            .err()
+            .unwrap_or_else(|| panic!("{event:?} was taken in {:?}", self.rollout.phase))
     }
 
     fn wait(&mut self, time: Duration) -> &mut Self {
@@ -79,20 +96,25 @@ impl Story {
     }
 
     /// Up to the first step, as the workers would.
-    fn to_first_step(&mut self) -> &mut Self {
+    fn until_first_step(&mut self) -> &mut Self {
         let turn = RolloutEvent::TurnCame {
             stable: self.serving.serving_stable(),
             generation: self.serving.generation,
             pinned: self.serving.pin.is_some(),
         };
-        self.hear(turn).hear(RolloutEvent::GatePassed).hear(RolloutEvent::Provisioned { revision: V2 });
+        self.hear(turn)
+            .hear(RolloutEvent::GatePassed)
+            .hear(RolloutEvent::Provisioned { revision: V2 });
         self.serving.ready.insert(V2);
         self.hear(RolloutEvent::HealthPassed { revision: V2 })
     }
 
     fn applied(&mut self) -> &mut Self {
         let generation = self.serving.generation;
-        self.hear(RolloutEvent::TrafficApplied { generation, except: vec![] })
+        self.hear(RolloutEvent::TrafficApplied {
+            generation,
+            except: vec![],
+        })
     }
 
     fn says(&self, verdict: Verdict) -> RolloutEvent {
@@ -116,7 +138,11 @@ impl Story {
     }
 
     fn pinned_by_hand(&mut self, traffic: Traffic) -> &mut Self {
-        let pin = Pin { reason: "game day".into(), by: "ana".into(), expires_at: self.now + 24 * HOUR };
+        let pin = Pin {
+            reason: "game day".into(),
+            by: "ana".into(),
+            expires_at: self.now + 24 * HOUR,
+        };
         let generation = self.serving.set_by_hand(traffic, pin);
         self.hear(RolloutEvent::PinSet { generation })
     }
@@ -145,19 +171,34 @@ impl Story {
     fn pages(&self) -> Vec<&'static str> {
         self.commands
             .iter()
-            .filter_map(|command| if let Command::Page(code) = command { Some(code.code()) } else { None })
+            .filter_map(|command| {
+                if let Command::Page(code) = command {
+                    Some(code.code())
+                } else {
+                    None
+                }
+            })
             .collect()
     }
 }
 
 fn abort() -> RolloutEvent {
-    RolloutEvent::Abort { reason: "looks wrong".into(), to: None, unpin: false }
+    RolloutEvent::Abort {
+        reason: "looks wrong".into(),
+        to: None,
+        unpin: false,
+    }
 }
 
 fn promote(full: bool) -> RolloutEvent {
-    RolloutEvent::Promote { full, reason: "known to be fine".into() }
+    RolloutEvent::Promote {
+        full,
+        reason: "known to be fine".into(),
+    }
 }
 
 fn pause() -> RolloutEvent {
-    RolloutEvent::Pause { reason: "lunch".into() }
+    RolloutEvent::Pause {
+        reason: "lunch".into(),
+    }
 }

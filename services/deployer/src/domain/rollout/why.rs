@@ -146,11 +146,19 @@ impl fmt::Display for PauseWhy {
         match self {
             PauseWhy::Requested { reason } => write!(f, "held by a person: {reason}"),
             PauseWhy::Insufficient => f.write_str("not enough evidence by the deadline"),
-            PauseWhy::Unmeasurable => f.write_str("what is served could not be measured by the deadline"),
-            PauseWhy::Unapplied => f.write_str("not every proxy accepted the traffic by the deadline"),
-            PauseWhy::TrafficChanged => f.write_str("the endpoint's traffic was changed by somebody else"),
+            PauseWhy::Unmeasurable => {
+                f.write_str("what is served could not be measured by the deadline")
+            }
+            PauseWhy::Unapplied => {
+                f.write_str("not every proxy accepted the traffic by the deadline")
+            }
+            PauseWhy::TrafficChanged => {
+                f.write_str("the endpoint's traffic was changed by somebody else")
+            }
             PauseWhy::Pinned => f.write_str("a person pinned the endpoint's traffic"),
-            PauseWhy::StableAtFault => f.write_str("the stable revision itself was called degraded"),
+            PauseWhy::StableAtFault => {
+                f.write_str("the stable revision itself was called degraded")
+            }
         }
     }
 }
@@ -161,7 +169,9 @@ impl fmt::Display for RollbackWhy {
             RollbackWhy::Fault(Fault::Degraded { text, .. }) => write!(f, "degraded: {text}"),
             RollbackWhy::Fault(Fault::RevisionLost) => f.write_str("the revision died"),
             RollbackWhy::Aborted { reason } => write!(f, "aborted: {reason}"),
-            RollbackWhy::Insufficient => f.write_str("not enough evidence by the deadline, and the step says rollback"),
+            RollbackWhy::Insufficient => {
+                f.write_str("not enough evidence by the deadline, and the step says rollback")
+            }
             RollbackWhy::PauseExpired => f.write_str("paused for too long"),
             RollbackWhy::Superseded => f.write_str("a newer rollout took its place"),
         }
@@ -173,15 +183,21 @@ impl fmt::Display for FailWhy {
         match self {
             FailWhy::PendingExpired => f.write_str("it did not come to begin in time"),
             FailWhy::Refused { reason, .. } => write!(f, "refused: {reason}"),
-            FailWhy::ProvisionFailed { reason } => write!(f, "the candidate could not be started: {reason}"),
+            FailWhy::ProvisionFailed { reason } => {
+                write!(f, "the candidate could not be started: {reason}")
+            }
             FailWhy::ProvisioningExpired => f.write_str("the candidate was not started in time"),
             FailWhy::CheckFailed { reason } => write!(f, "the candidate does not answer: {reason}"),
             FailWhy::CheckingExpired => f.write_str("the candidate did not become ready in time"),
             FailWhy::RevisionLost => f.write_str("the candidate died before it had traffic"),
             FailWhy::Aborted { reason } => write!(f, "aborted before it had traffic: {reason}"),
             FailWhy::PauseExpired => f.write_str("paused for too long before it had traffic"),
-            FailWhy::Superseded => f.write_str("a newer rollout took its place before it had traffic"),
-            FailWhy::NoLastKnownGood { because } => write!(f, "{because}; there is no last known good"),
+            FailWhy::Superseded => {
+                f.write_str("a newer rollout took its place before it had traffic")
+            }
+            FailWhy::NoLastKnownGood { because } => {
+                write!(f, "{because}; there is no last known good")
+            }
         }
     }
 }

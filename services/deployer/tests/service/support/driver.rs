@@ -26,7 +26,10 @@ struct State {
 
 impl Default for PretendDriver {
     fn default() -> Self {
-        Self { state: Mutex::default(), lost: broadcast::Sender::new(16) }
+        Self {
+            state: Mutex::default(),
+            lost: broadcast::Sender::new(16),
+        }
     }
 }
 
@@ -54,7 +57,12 @@ impl PretendDriver {
     pub fn dies(&self, number: u32) {
         let name = {
             let mut state = self.state.lock().unwrap();
-            let name = state.running.iter().find(|name| name.number() == number).unwrap().clone();
+            let name = state
+                .running
+                .iter()
+                .find(|name| name.number() == number)
+                .unwrap()
+                .clone();
             state.running.remove(&name);
             name
         };
@@ -62,11 +70,23 @@ impl PretendDriver {
     }
 
     pub fn running(&self) -> Vec<u32> {
-        self.state.lock().unwrap().running.iter().map(RevisionName::number).collect()
+        self.state
+            .lock()
+            .unwrap()
+            .running
+            .iter()
+            .map(RevisionName::number)
+            .collect()
     }
 
     pub fn stopped(&self) -> Vec<u32> {
-        self.state.lock().unwrap().stopped.iter().map(RevisionName::number).collect()
+        self.state
+            .lock()
+            .unwrap()
+            .stopped
+            .iter()
+            .map(RevisionName::number)
+            .collect()
     }
 }
 
@@ -108,7 +128,10 @@ impl Driver for PretendDriver {
         let state = self.state.lock().unwrap();
         let adopted = state.running.iter().map(|revision| RunningRevision {
             revision: revision.clone(),
-            addresses: vec![SocketAddr::from(([127, 0, 0, 1], 20_000 + u16::try_from(revision.number()).unwrap()))],
+            addresses: vec![SocketAddr::from((
+                [127, 0, 0, 1],
+                20_000 + u16::try_from(revision.number()).unwrap(),
+            ))],
             ready: true,
         });
         Ok(adopted.collect())

@@ -62,7 +62,11 @@ pub fn seconds(seconds: f64) -> Option<prost_types::Duration> {
 }
 
 pub fn step(percent: i32) -> Step {
-    Step { traffic_percent: percent, require_healthy: true, ..Default::default() }
+    Step {
+        traffic_percent: percent,
+        require_healthy: true,
+        ..Default::default()
+    }
 }
 
 /// Steps without holds, and no soak: as quick as the verdicts.
@@ -106,7 +110,10 @@ impl World {
     pub async fn with(endpoint: Endpoint, evidence: EvidencePolicy, clock: SharedClock) -> Self {
         let mut world = Self::empty(clock).await;
         world.proxy = Some(Proxy::connect(&world.address, "p1").await);
-        let environment = Environment { evidence: Some(evidence), ..Default::default() };
+        let environment = Environment {
+            evidence: Some(evidence),
+            ..Default::default()
+        };
         let request = CreateEnvironmentRequest {
             environment_id: "production".into(),
             environment: Some(environment),
@@ -180,26 +187,57 @@ impl World {
     }
 
     pub async fn rollout(&mut self, name: &str) -> Rollout {
-        self.client.get_rollout(GetRolloutRequest { name: name.into() }).await.unwrap().into_inner()
+        self.client
+            .get_rollout(GetRolloutRequest { name: name.into() })
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     pub async fn traffic(&mut self) -> Traffic {
-        self.client.get_traffic(GetTrafficRequest { endpoint: ENDPOINT.into() }).await.unwrap().into_inner()
+        self.client
+            .get_traffic(GetTrafficRequest {
+                endpoint: ENDPOINT.into(),
+            })
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     pub async fn status(&mut self) -> EndpointStatus {
-        let request = GetEndpointStatusRequest { name: ENDPOINT.into() };
-        self.client.get_endpoint_status(request).await.unwrap().into_inner()
+        let request = GetEndpointStatusRequest {
+            name: ENDPOINT.into(),
+        };
+        self.client
+            .get_endpoint_status(request)
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     /// Waits until a rollout is in a phase, by its stream.
     pub async fn until(&mut self, rollout: &str, phase: Phase) -> Rollout {
-        self.until_it(rollout, &format!("{phase:?}"), |rollout| rollout.phase() == phase).await
+        self.until_it(rollout, &format!("{phase:?}"), |rollout| {
+            rollout.phase() == phase
+        })
+        .await
     }
 
-    pub async fn until_it(&mut self, rollout: &str, what: &str, holds: impl Fn(&Rollout) -> bool) -> Rollout {
-        let request = WatchRolloutRequest { name: rollout.into() };
-        let mut stream = self.client.watch_rollout(request).await.unwrap().into_inner();
+    pub async fn until_it(
+        &mut self,
+        rollout: &str,
+        what: &str,
+        holds: impl Fn(&Rollout) -> bool,
+    ) -> Rollout {
+        let request = WatchRolloutRequest {
+            name: rollout.into(),
+        };
+        let mut stream = self
+            .client
+            .watch_rollout(request)
+            .await
+            .unwrap()
+            .into_inner();
         let mut last = None;
         let wait = async {
             while let Some(next) = stream.message().await.unwrap() {
@@ -273,25 +311,54 @@ impl World {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no {} in time", D::TYPE))
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .unwrap_or_else(|_| panic!("no {} in time", D::TYPE))
     }
 
     pub async fn audit(&mut self) -> Vec<AuditRecord> {
-        let request = ListAuditRecordsRequest { page_size: 1000, ..Default::default() };
-        self.client.list_audit_records(request).await.unwrap().into_inner().records
+        let request = ListAuditRecordsRequest {
+            page_size: 1000,
+            ..Default::default()
+        };
+        self.client
+            .list_audit_records(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .records
     }
 
     pub async fn actions(&mut self) -> Vec<String> {
-        self.audit().await.into_iter().map(|record| record.action).collect()
+        self.audit()
+            .await
+            .into_iter()
+            .map(|record| record.action)
+            .collect()
     }
 
     pub async fn generations(&mut self) -> Vec<Traffic> {
-        let request = ListTrafficHistoryRequest { parent: ENDPOINT.into(), ..Default::default() };
-        self.client.list_traffic_history(request).await.unwrap().into_inner().traffic
+        let request = ListTrafficHistoryRequest {
+            parent: ENDPOINT.into(),
+            ..Default::default()
+        };
+        self.client
+            .list_traffic_history(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .traffic
     }
 
-    pub async fn roll_back(&mut self, request: RollbackRequest) -> Result<RollbackResponse, Status> {
-        let request = RollbackRequest { endpoint: ENDPOINT.into(), reason: "a test".into(), ..request };
+    pub async fn roll_back(
+        &mut self,
+        request: RollbackRequest,
+    ) -> Result<RollbackResponse, Status> {
+        let request = RollbackRequest {
+            endpoint: ENDPOINT.into(),
+            reason: "a test".into(),
+            ..request
+        };
         Ok(self.client.rollback(request).await?.into_inner())
     }
 }
@@ -312,12 +379,21 @@ async fn start(
     config.xds.proxy_lease_seconds = 1;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let deps = Deps { bus: bus.clone(), clock: clock.clone() };
+    let deps = Deps {
+        bus: bus.clone(),
+        clock: clock.clone(),
+    };
     let shutdown = CancellationToken::new();
     let running = run_with_driver(config, deps, driver.clone(), listener, shutdown.clone());
     let task = tokio::spawn(async move { running.await.unwrap() });
-    let channel = Channel::from_shared(address.clone()).unwrap().connect_lazy();
-    (address, DeployerServiceClient::new(channel), (shutdown, task))
+    let channel = Channel::from_shared(address.clone())
+        .unwrap()
+        .connect_lazy();
+    (
+        address,
+        DeployerServiceClient::new(channel),
+        (shutdown, task),
+    )
 }
 
 /// The traffic as (number of the revision, percent).
@@ -335,15 +411,24 @@ pub fn shares(traffic: &Traffic) -> Vec<(u32, i32)> {
 /// The stable reason of a refusal.
 pub fn reason(status: &Status) -> String {
     use tonic_types::StatusExt;
-    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
 }
 
 /// The fields that a refusal names.
 pub fn fields(status: &Status) -> Vec<String> {
     use tonic_types::StatusExt;
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
-    let details = status.get_details_bad_request().expect("violations of fields");
-    details.field_violations.into_iter().map(|violation| violation.field).collect()
+    let details = status
+        .get_details_bad_request()
+        .expect("violations of fields");
+    details
+        .field_violations
+        .into_iter()
+        .map(|violation| violation.field)
+        .collect()
 }
 
 impl World {

@@ -81,7 +81,11 @@ impl StandIns {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let router = router(state.clone());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, state, task: Mutex::new(Some(task)) }
+        Self {
+            address,
+            state,
+            task: Mutex::new(Some(task)),
+        }
     }
 
     /// None of them answers any more, and what was streaming ends.
@@ -98,16 +102,24 @@ impl StandIns {
     }
 
     pub fn judge_as(&self, health: Health, decision: &str) {
-        self.state.verdict.send_replace((health, decision.to_owned()));
+        self.state
+            .verdict
+            .send_replace((health, decision.to_owned()));
     }
 
     /// What it says of what serves steadily.
     pub fn judge_steady(&self, health: Health, decision: &str) {
-        self.state.steady.send_replace((health, decision.to_owned()));
+        self.state
+            .steady
+            .send_replace((health, decision.to_owned()));
     }
 
     pub fn refuse(&self, number: u32, state: registry::version::State) {
-        self.state.refused.lock().unwrap().insert(super::version(number), state);
+        self.state
+            .refused
+            .lock()
+            .unwrap()
+            .insert(super::version(number), state);
     }
 
     pub fn evaluated(&self, evaluation: evaluator::Evaluation) {
@@ -136,12 +148,30 @@ fn router(state: Arc<Known>) -> Router {
     let registry = "/slipway.registry.v1.RegistryService";
     let evaluator = "/slipway.evaluator.v1.EvaluatorService";
     let detector = "/slipway.detector.v1.FailureDetectorService";
-    let (one, two, three, four, five) = (state.clone(), state.clone(), state.clone(), state.clone(), state);
+    let (one, two, three, four, five) = (
+        state.clone(),
+        state.clone(),
+        state.clone(),
+        state.clone(),
+        state,
+    );
     Router::new()
-        .route(&format!("{registry}/GetVersion"), unary(move |request| get_version(&one, request)))
-        .route(&format!("{registry}/GetAlias"), unary(move |request| get_alias(&two, request)))
-        .route(&format!("{registry}/SetAlias"), unary(move |request| set_alias(&three, request)))
-        .route(&format!("{evaluator}/ListEvaluations"), unary(move |request| list_evaluations(&four, request)))
+        .route(
+            &format!("{registry}/GetVersion"),
+            unary(move |request| get_version(&one, request)),
+        )
+        .route(
+            &format!("{registry}/GetAlias"),
+            unary(move |request| get_alias(&two, request)),
+        )
+        .route(
+            &format!("{registry}/SetAlias"),
+            unary(move |request| set_alias(&three, request)),
+        )
+        .route(
+            &format!("{evaluator}/ListEvaluations"),
+            unary(move |request| list_evaluations(&four, request)),
+        )
         .route(
             &format!("{detector}/WatchVerdict"),
             post(move |request: Request| {
@@ -165,25 +195,41 @@ where
             let service = service_fn(move |request: tonic::Request<Q>| {
                 std::future::ready(handle(request.into_inner()).map(tonic::Response::new))
             });
-            let answer = server::Grpc::new(ProstCodec::<A, Q>::default()).unary(service, request).await;
+            let answer = server::Grpc::new(ProstCodec::<A, Q>::default())
+                .unary(service, request)
+                .await;
             answer.map(axum::body::Body::new) as Response
         }
     })
 }
 
-fn get_version(state: &Known, request: registry::GetVersionRequest) -> Result<registry::Version, Status> {
+fn get_version(
+    state: &Known,
+    request: registry::GetVersionRequest,
+) -> Result<registry::Version, Status> {
     let alias = state.alias.lock().unwrap().clone();
     let name = if request.name == super::ALIAS {
         alias.ok_or_else(|| Status::not_found("no such alias"))?
     } else {
         request.name
     };
-    let number: u32 = name.rsplit('/').next().unwrap().parse().map_err(|_| Status::not_found("no such version"))?;
+    let number: u32 = name
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .parse()
+        .map_err(|_| Status::not_found("no such version"))?;
     if number > 100 {
         return Err(Status::not_found("no such version"));
     }
     let active = registry::version::State::Active;
-    let standing = state.refused.lock().unwrap().get(&name).copied().unwrap_or(active);
+    let standing = state
+        .refused
+        .lock()
+        .unwrap()
+        .get(&name)
+        .copied()
+        .unwrap_or(active);
     Ok(registry::Version {
         number: i64::from(number),
         digest: digest(number),
@@ -203,8 +249,17 @@ fn get_version(state: &Known, request: registry::GetVersionRequest) -> Result<re
 }
 
 fn get_alias(state: &Known, request: registry::GetAliasRequest) -> Result<registry::Alias, Status> {
-    let version = state.alias.lock().unwrap().clone().ok_or_else(|| Status::not_found("no such alias"))?;
-    Ok(registry::Alias { name: request.name, version, ..Default::default() })
+    let version = state
+        .alias
+        .lock()
+        .unwrap()
+        .clone()
+        .ok_or_else(|| Status::not_found("no such alias"))?;
+    Ok(registry::Alias {
+        name: request.name,
+        version,
+        ..Default::default()
+    })
 }
 
 fn set_alias(state: &Known, request: registry::SetAliasRequest) -> Result<registry::Alias, Status> {
@@ -214,8 +269,16 @@ fn set_alias(state: &Known, request: registry::SetAliasRequest) -> Result<regist
         return Err(Status::aborted("it has moved"));
     }
     *alias = Some(request.version.clone());
-    state.alias_moves.lock().unwrap().push(request.version.clone());
-    Ok(registry::Alias { name: request.name, version: request.version, ..Default::default() })
+    state
+        .alias_moves
+        .lock()
+        .unwrap()
+        .push(request.version.clone());
+    Ok(registry::Alias {
+        name: request.name,
+        version: request.version,
+        ..Default::default()
+    })
 }
 
 fn list_evaluations(
@@ -223,8 +286,13 @@ fn list_evaluations(
     request: evaluator::ListEvaluationsRequest,
 ) -> Result<evaluator::ListEvaluationsResponse, Status> {
     let all = state.evaluations.lock().unwrap();
-    let asked = |evaluation: &&evaluator::Evaluation| request.filter.contains(&evaluation.version_digest);
-    assert!(request.filter.contains("verdict = PASS"), "{}", request.filter);
+    let asked =
+        |evaluation: &&evaluator::Evaluation| request.filter.contains(&evaluation.version_digest);
+    assert!(
+        request.filter.contains("verdict = PASS"),
+        "{}",
+        request.filter
+    );
     Ok(evaluator::ListEvaluationsResponse {
         evaluations: all.iter().filter(asked).cloned().collect(),
         next_page_token: String::new(),
@@ -232,36 +300,47 @@ fn list_evaluations(
 }
 
 async fn watch_verdict(state: Arc<Known>, request: Request) -> Response {
-    let service = service_fn(move |request: tonic::Request<detector::WatchVerdictRequest>| {
-        if state.gone.is_cancelled() {
-            return std::future::ready(Err(Status::unavailable("gone")));
-        }
-        let request = request.into_inner();
-        let subject = request.subject.clone().unwrap();
-        state.subjects.lock().unwrap().push(request.clone());
-        let mut said =
-            if subject.rollout.is_empty() { state.steady.subscribe() } else { state.verdict.subscribe() };
-        let gone = state.gone.clone();
-        let stream = async_stream::stream! {
-            while !gone.is_cancelled() {
-                let (health, decision) = said.borrow_and_update().clone();
-                yield Ok::<_, Status>(report(&subject, health, &decision));
-                tokio::select! {
-                    () = gone.cancelled() => {}
-                    _ = said.changed() => {}
-                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
-                }
+    let service = service_fn(
+        move |request: tonic::Request<detector::WatchVerdictRequest>| {
+            if state.gone.is_cancelled() {
+                return std::future::ready(Err(Status::unavailable("gone")));
             }
-        };
-        std::future::ready(Ok(tonic::Response::new(stream)))
-    });
+            let request = request.into_inner();
+            let subject = request.subject.clone().unwrap();
+            state.subjects.lock().unwrap().push(request.clone());
+            let mut said = if subject.rollout.is_empty() {
+                state.steady.subscribe()
+            } else {
+                state.verdict.subscribe()
+            };
+            let gone = state.gone.clone();
+            let stream = async_stream::stream! {
+                while !gone.is_cancelled() {
+                    let (health, decision) = said.borrow_and_update().clone();
+                    yield Ok::<_, Status>(report(&subject, health, &decision));
+                    tokio::select! {
+                        () = gone.cancelled() => {}
+                        _ = said.changed() => {}
+                        () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                    }
+                }
+            };
+            std::future::ready(Ok(tonic::Response::new(stream)))
+        },
+    );
     let codec = ProstCodec::<detector::VerdictReport, detector::WatchVerdictRequest>::default();
-    let answer = server::Grpc::new(codec).server_streaming(service, request).await;
+    let answer = server::Grpc::new(codec)
+        .server_streaming(service, request)
+        .await;
     answer.map(axum::body::Body::new)
 }
 
 fn report(subject: &detector::Subject, health: Health, decision: &str) -> detector::VerdictReport {
-    let counts = |failures| detector::Counts { observations: 100, failures, failure_rate: None };
+    let counts = |failures| detector::Counts {
+        observations: 100,
+        failures,
+        failure_rate: None,
+    };
     let degraded = health == Health::Degraded;
     detector::VerdictReport {
         subject: Some(subject.clone()),
@@ -272,8 +351,16 @@ fn report(subject: &detector::Subject, health: Health, decision: &str) -> detect
             stable: Some(counts(0)),
             ..Default::default()
         }),
-        decision_id: if degraded { decision.to_owned() } else { String::new() },
-        alert: if degraded { format!("{}/alerts/{}", subject.endpoint, uuid::Uuid::now_v7()) } else { String::new() },
+        decision_id: if degraded {
+            decision.to_owned()
+        } else {
+            String::new()
+        },
+        alert: if degraded {
+            format!("{}/alerts/{}", subject.endpoint, uuid::Uuid::now_v7())
+        } else {
+            String::new()
+        },
         time: Some(Timestamp::to_proto(SystemClock.now())),
         ..Default::default()
     }

@@ -29,7 +29,11 @@ pub struct Proxy {
 impl Proxy {
     pub async fn connect(address: &str, node_id: &str) -> Self {
         let channel = loop {
-            match Channel::from_shared(address.to_owned()).unwrap().connect().await {
+            match Channel::from_shared(address.to_owned())
+                .unwrap()
+                .connect()
+                .await
+            {
                 Ok(channel) => break channel,
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
@@ -43,13 +47,17 @@ impl Proxy {
     pub fn accepted_at(&self, generation: i64) -> Option<Instant> {
         let name = format!("production/tumor@{generation}");
         let seen = self.seen.lock().unwrap();
-        seen.iter().find(|(_, routes)| route_names(routes).contains(&name)).map(|(at, _)| *at)
+        seen.iter()
+            .find(|(_, routes)| route_names(routes).contains(&name))
+            .map(|(at, _)| *at)
     }
 
     /// The weights of the newest split, by cluster in the route's order.
     pub fn weights(&self) -> Vec<(String, u32)> {
         let seen = self.seen.lock().unwrap();
-        let Some((_, routes)) = seen.last() else { return Vec::new() };
+        let Some((_, routes)) = seen.last() else {
+            return Vec::new();
+        };
         weights(routes)
     }
 }
@@ -61,30 +69,64 @@ impl Drop for Proxy {
 }
 
 fn route_names(routes: &RouteConfiguration) -> Vec<String> {
-    routes.virtual_hosts.iter().flat_map(|host| host.routes.iter().map(|route| route.name.clone())).collect()
+    routes
+        .virtual_hosts
+        .iter()
+        .flat_map(|host| host.routes.iter().map(|route| route.name.clone()))
+        .collect()
 }
 
 /// Routes that pin a revision by header have one cluster; the split has them all.
 fn weights(routes: &RouteConfiguration) -> Vec<(String, u32)> {
-    let weight = |weight: Option<envoy_types::pb::google::protobuf::UInt32Value>| weight.map_or(0, |w| w.value);
-    let splits = routes.virtual_hosts.iter().flat_map(|host| &host.routes).filter_map(|route| {
-        let Some(Action::Route(action)) = &route.action else { return None };
-        let Some(ClusterSpecifier::WeightedClusters(split)) = &action.cluster_specifier else { return None };
-        let shares = split.clusters.iter().map(|cluster| (cluster.name.clone(), weight(cluster.weight)));
-        Some(shares.collect::<Vec<_>>())
-    });
+    let weight = |weight: Option<envoy_types::pb::google::protobuf::UInt32Value>| {
+        weight.map_or(0, |w| w.value)
+    };
+    let splits = routes
+        .virtual_hosts
+        .iter()
+        .flat_map(|host| &host.routes)
+        .filter_map(|route| {
+            let Some(Action::Route(action)) = &route.action else {
+                return None;
+            };
+            let Some(ClusterSpecifier::WeightedClusters(split)) = &action.cluster_specifier else {
+                return None;
+            };
+            let shares = split
+                .clusters
+                .iter()
+                .map(|cluster| (cluster.name.clone(), weight(cluster.weight)));
+            Some(shares.collect::<Vec<_>>())
+        });
     splits.max_by_key(Vec::len).unwrap_or_default()
 }
 
-async fn follow(channel: Channel, node_id: String, seen: Arc<Mutex<Vec<(Instant, RouteConfiguration)>>>) {
+async fn follow(
+    channel: Channel,
+    node_id: String,
+    seen: Arc<Mutex<Vec<(Instant, RouteConfiguration)>>>,
+) {
     let (requests, outgoing) = mpsc::channel(64);
-    let node = Node { id: node_id, cluster: "slipway-gateway".into(), ..Default::default() };
+    let node = Node {
+        id: node_id,
+        cluster: "slipway-gateway".into(),
+        ..Default::default()
+    };
     for kind in [CLUSTER, LISTENER] {
-        let request = DiscoveryRequest { node: Some(node.clone()), type_url: kind.into(), ..Default::default() };
+        let request = DiscoveryRequest {
+            node: Some(node.clone()),
+            type_url: kind.into(),
+            ..Default::default()
+        };
         requests.send(request).await.unwrap();
     }
     let mut client = AggregatedDiscoveryServiceClient::new(channel);
-    let Ok(stream) = client.stream_aggregated_resources(ReceiverStream::new(outgoing)).await else { return };
+    let Ok(stream) = client
+        .stream_aggregated_resources(ReceiverStream::new(outgoing))
+        .await
+    else {
+        return;
+    };
     let mut stream = stream.into_inner();
     let mut asked = Asked::default();
     while let Ok(Some(response)) = stream.message().await {
@@ -136,7 +178,9 @@ fn answers(response: &DiscoveryResponse, asked: &mut Asked) -> Vec<DiscoveryRequ
         });
     }
     if response.type_url == CLUSTER {
-        let name = |any: &envoy_types::pb::google::protobuf::Any| Cluster::decode(any.value.as_slice()).unwrap().name;
+        let name = |any: &envoy_types::pb::google::protobuf::Any| {
+            Cluster::decode(any.value.as_slice()).unwrap().name
+        };
         asked.clusters = response.resources.iter().map(name).collect();
         let (version_info, response_nonce) = asked.assignments.clone().unwrap_or_default();
         answers.push(DiscoveryRequest {

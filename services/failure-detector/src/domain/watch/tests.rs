@@ -88,6 +88,38 @@ fn a_decision_that_was_not_stored_is_reached_again_after_a_restart() {
 }
 
 #[test]
+fn whatever_a_look_finds_is_pending_too() {
+    let mut watch = watch(true, true);
+    for step in 0..2_000u64 {
+        feed(&mut watch, 1, false, 0);
+        if step % 100 == 50 {
+            feed(&mut watch, 2, true, 0);
+            watch.finding(None, at(0));
+            let judged = verdict::judge(&watch.inputs(at(0))).unwrap();
+            let degraded = judged.health() == Health::Degraded;
+            assert_eq!(watch.pending(at(0)).is_some(), degraded, "after {step}");
+            if degraded {
+                return;
+            }
+        }
+    }
+    panic!("nothing but failures among so many successes is enough");
+}
+
+#[test]
+fn what_was_dismissed_is_judged_again_from_the_counts() {
+    let mut watch = watch(true, false);
+    for second in 0..20 {
+        feed(&mut watch, 2, true, second / 10);
+    }
+    assert!(watch.pending(at(1)).is_some());
+    watch.dismiss();
+    assert!(watch.pending(at(1)).is_none());
+    watch.finding(None, at(1));
+    assert!(watch.pending(at(1)).is_some(), "the counts still say so");
+}
+
+#[test]
 fn what_cannot_be_seen_is_not_what_is_not_enough() {
     let mut watch = watch(true, true);
     let problem = Problem {
@@ -131,7 +163,7 @@ fn new_rules_keep_the_evidence() {
         ..watch.policy().clone()
     };
     watch
-        .reopen(tolerant, 0.75, 1, true, Counts::default())
+        .reopen(tolerant, 0.75, 1, true, Counts::default(), at(100))
         .unwrap();
     assert_eq!(watch.code(None, at(100)), Code::WithinMargin);
     assert_eq!(

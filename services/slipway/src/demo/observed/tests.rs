@@ -83,12 +83,11 @@ fn as_it_should_be() -> Observed {
 fn a_story_that_went_as_it_should_is_said_in_one_object() {
     let observed = as_it_should_be().checked();
     assert_eq!(observed.unmet, Vec::<String>::new());
-    let expected = json!({
-        "promoted": [1, 2], "refused": [3], "rolled_back": [4], "serving": 2, "requests": 625,
-        "failed_by_v4": 5, "dropped": 0, "first_bad_to_last_bad_ms": 350, "anomaly_to_applied_ms": 30,
-        "seconds": 31.5,
-    });
-    assert_eq!(observed.json(), expected);
+    assert_eq!(
+        serde_json::to_string(&observed.summary()).unwrap(),
+        "{\"promoted\":[1,2],\"refused\":[3],\"rolled_back\":[4],\"serving\":2,\"requests\":625,\"failed_by_v4\":5,\
+         \"dropped\":0,\"first_bad_to_last_bad_ms\":350,\"anomaly_to_applied_ms\":30,\"seconds\":31.5}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::*;
 fn a_stored_rollout_resumes_in_every_phase() {
     let mut story = Story::canary();
     let mut stored = vec![serde_json::to_string(&story.rollout).unwrap()];
-    story.to_first_step();
+    story.until_first_step();
     stored.push(serde_json::to_string(&story.rollout).unwrap());
     story.applied().judged(Verdict::Insufficient).wait(HOUR);
     stored.push(serde_json::to_string(&story.rollout).unwrap());
@@ -22,7 +22,16 @@ fn a_stored_rollout_resumes_in_every_phase() {
             rollout.phase.name()
         })
         .collect();
-    assert_eq!(phases, ["PENDING", "SHIFTING", "PAUSED", "ROLLING_BACK", "ROLLED_BACK"]);
+    assert_eq!(
+        phases,
+        [
+            "PENDING",
+            "SHIFTING",
+            "PAUSED",
+            "ROLLING_BACK",
+            "ROLLED_BACK"
+        ]
+    );
 }
 
 #[test]

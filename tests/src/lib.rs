@@ -1,0 +1,32 @@
+//! Stories: the real program, from the outside.
+//!
+//! A story starts `slipway up` on free ports and a folder of its own, talks to it as its users do (gRPC,
+//! and requests through the gateway), kills and restarts it, and checks what people and clients would
+//! see. This library has what stories share:
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`plane`] | a control plane that runs as a process: start, kill, restart, stop; its clients |
+//! | [`gateway`] | the data plane as a process of its own |
+//! | [`given`] | what must be there before something happens: models, versions, suites, endpoints |
+//! | [`watch`] | rollouts, evaluations and traffic as they go on |
+//! | [`users`] | people who send requests with cookies |
+//! | [`servers`] | the model servers that run, and their end |
+//! | [`events`] | the event log of a control plane that is stopped |
+//! | [`wait`] | waiting for a condition, to a deadline |
+
+pub mod events;
+pub mod gateway;
+pub mod given;
+pub mod plane;
+pub mod process;
+pub mod programs;
+pub mod servers;
+pub mod users;
+pub mod wait;
+pub mod watch;
+
+pub use gateway::Gateway;
+pub use plane::{Clients, Plane};
+pub use users::Users;
+pub use wait::until;

@@ -1,0 +1,130 @@
+//! A program that runs as a process: its first line, its log, its end.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// A program that says nothing for this long is not going to.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+/// A program that was asked to stop has stopped by then.
+const STOP_DEADLINE: Duration = Duration::from_secs(40);
+/// How much of a log a failed story shows.
+const LOG_LINES_SHOWN: usize = 60;
+
+/// A running program. Dropping it kills it, and prints the end of its log, which a failed story shows.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    // Kept open, so that the program can go on writing.
+    _output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// Starts a program, with its standard error in `log`, and waits for its first line, a JSON object.
+    pub async fn start(
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        env: &[(String, String)],
+        log: PathBuf,
+    ) -> Result<(Self, serde_json::Value)> {
+        let stderr = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .context("opening a log")?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env_remove("SLIPWAY_DATA_DIR")
+            .envs(env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        let output = child
+            .stdout
+            .take()
+            .context("a program without standard output")?;
+        let mut process = Self {
+            name: name.to_owned(),
+            child,
+            log,
+            _output: BufReader::new(output),
+        };
+        let ready = process.first_line().await?;
+        Ok((process, ready))
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Ends it at once, as a crash would (SIGKILL).
+    pub async fn kill(&mut self) -> Result<()> {
+        self.child
+            .kill()
+            .await
+            .with_context(|| format!("killing {}", self.name))
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let pid = pid.with_context(|| format!("{} has ended already", self.name))?;
+        kill_process(pid, Signal::TERM).with_context(|| format!("stopping {}", self.name))?;
+        let ended = tokio::time::timeout(STOP_DEADLINE, self.child.wait()).await;
+        Ok(ended
+            .with_context(|| format!("{} did not stop\n{}", self.name, self.end_of_log()))??)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    async fn first_line(&mut self) -> Result<serde_json::Value> {
+        let mut line = String::new();
+        let read = tokio::time::timeout(READY_DEADLINE, self._output.read_line(&mut line)).await;
+        match read {
+            Ok(Ok(length)) if length > 0 => serde_json::from_str(&line).with_context(|| {
+                format!("{} began with {line:?}\n{}", self.name, self.end_of_log())
+            }),
+            Ok(Ok(_)) => bail!(
+                "{} ended before it was ready\n{}",
+                self.name,
+                self.end_of_log()
+            ),
+            Ok(Err(error)) => Err(error).with_context(|| format!("reading from {}", self.name)),
+            Err(_) => bail!("{} was not ready in time\n{}", self.name, self.end_of_log()),
+        }
+    }
+
+    fn end_of_log(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+        format!(
+            "--- the end of the log of {}\n{}\n---",
+            self.name,
+            shown.join("\n")
+        )
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Shown by the test harness when the story has failed, and only then.
+        println!("{}", self.end_of_log());
+    }
+}
