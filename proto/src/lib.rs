@@ -6,8 +6,7 @@
 #![allow(clippy::all, clippy::pedantic, missing_docs)]
 
 /// The descriptors of every file, with those that they import, for reflection and ProtoJSON.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Types that more than one service speaks of.
 pub mod common {

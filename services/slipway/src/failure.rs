@@ -252,6 +252,30 @@ mod tests {
     }
 
     #[test]
+    fn advice_names_the_endpoint_and_nothing_else() {
+        let running = Error::precondition(
+            "ROLLOUT_RUNNING",
+            "environments/production/endpoints/tumor",
+            "one runs",
+        );
+        assert!(
+            Failure::from(running)
+                .text()
+                .contains("rollout abort production/tumor")
+        );
+        let blocked = Error::precondition(
+            "BLOCKED",
+            "workspaces/dev/models/tumor/versions/3",
+            "it is blocked",
+        );
+        assert!(
+            Failure::from(blocked)
+                .text()
+                .contains("blocks list ENDPOINT")
+        );
+    }
+
+    #[test]
     fn an_unreachable_service_says_how_to_start_it() {
         let text = Failure::from(Error::unavailable("tcp connect error")).text();
         assert!(text.contains("slipway up"), "{text}");

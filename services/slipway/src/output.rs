@@ -196,6 +196,17 @@ pub fn time(value: &Option<prost_types::Timestamp>) -> String {
     })
 }
 
+/// A time to the millisecond, always as long.
+pub fn time_millis(time: Timestamp) -> String {
+    let millis = time.as_micros().div_euclid(1000);
+    let seconds = Timestamp::from_micros(millis.div_euclid(1000) * 1_000_000).to_string();
+    format!(
+        "{}.{:03}Z",
+        seconds.trim_end_matches('Z'),
+        millis.rem_euclid(1000)
+    )
+}
+
 /// A map as `a=1 b=2`, in the order of keys.
 pub fn pairs<V: std::fmt::Display>(map: &std::collections::HashMap<String, V>) -> String {
     let mut pairs: Vec<_> = map
@@ -243,6 +254,10 @@ mod tests {
             "1970-01-01T00:00:00Z"
         );
         assert_eq!(time(&None), "");
+        assert_eq!(
+            time_millis(Timestamp::from_micros(1_500_999)),
+            "1970-01-01T00:00:01.500Z"
+        );
         assert_eq!(plain("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\n");
         let map = std::collections::HashMap::from([("b".to_owned(), 2), ("a".to_owned(), 1)]);
         assert_eq!(pairs(&map), "a=1 b=2");

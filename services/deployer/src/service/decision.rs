@@ -49,7 +49,8 @@ impl Cause {
     }
 }
 
-/// Lets a rollout of the scene hear an event, and saves what follows. A rejection changes nothing.
+/// Lets a rollout of the scene hear an event, and saves what follows; when it has ended by that, the next in
+/// the queue begins. A rejection changes nothing.
 pub async fn hear(
     tx: &mut Tx,
     scene: &mut Scene,
@@ -58,14 +59,27 @@ pub async fn hear(
     cause: &Cause,
     now: Timestamp,
 ) -> Result<Result<(), Rejected>> {
+    let heard = hear_alone(tx, scene, index, event, cause, now).await?;
+    if heard.is_ok() {
+        give_turn(tx, scene, now).await?;
+    }
+    Ok(heard)
+}
+
+/// The same without giving the turn on: the caller has something to put in the place of what ends.
+pub async fn hear_alone(
+    tx: &mut Tx,
+    scene: &mut Scene,
+    index: usize,
+    event: &RolloutEvent,
+    cause: &Cause,
+    now: Timestamp,
+) -> Result<Result<(), Rejected>> {
     let row = &scene.rollouts[index];
-    let decision = match decide(&row.rollout, &scene.endpoint.serving, event, now) {
-        Ok(decision) => decision,
-        Err(rejected) => return Ok(Err(rejected)),
-    };
-    save(tx, scene, index, decision, cause, now).await?;
-    give_turn(tx, scene, now).await?;
-    Ok(Ok(()))
+    match decide(&row.rollout, &scene.endpoint.serving, event, now) {
+        Ok(decision) => save(tx, scene, index, decision, cause, now).await.map(Ok),
+        Err(rejected) => Ok(Err(rejected)),
+    }
 }
 
 /// Saves a decision about a rollout of the scene that is in the database already.

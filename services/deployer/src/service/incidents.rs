@@ -14,7 +14,9 @@ use super::rollback::Rollback;
 use super::scene::Scene;
 use super::{Service, records, rules};
 use crate::domain::incident::{Answer, answer};
-use crate::domain::resources::{Actor, EVENT_TYPES, Explanation, RuleCommand, Trigger};
+use crate::domain::resources::{
+    Actor, EVENT_TYPES, Explanation, RuleCommand, Trigger, VerdictSummary,
+};
 use crate::domain::rollout::{Fault, RollbackWhy, RolloutEvent, Verdict};
 use crate::domain::traffic::Revision;
 use crate::store::signals::{self, Signal};
@@ -37,6 +39,8 @@ pub struct Finding {
     pub alert: String,
     /// The event that carried it; empty: it came by stream.
     pub event_id: String,
+    /// The evidence; `None`: the event came before the stream, and carries none.
+    pub summary: Option<VerdictSummary>,
 }
 
 impl Finding {
@@ -132,6 +136,13 @@ impl Service {
             decision: finding.decision.clone(),
             text: finding.text.clone(),
         };
+        // Saved with the decision that it is the evidence of.
+        if finding.summary.is_some() {
+            scene.rollouts[index]
+                .about
+                .verdict
+                .clone_from(&finding.summary);
+        }
         let heard = hear(tx, scene, index, &event, &finding.cause(), self.now()).await?;
         let text = match heard {
             Ok(()) => "the running rollout judges its own candidate".to_owned(),

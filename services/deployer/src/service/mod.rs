@@ -7,6 +7,7 @@ mod endpoints;
 mod environments;
 mod gate;
 mod incidents;
+mod lifecycle;
 mod live;
 mod outcomes;
 mod people;

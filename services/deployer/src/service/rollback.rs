@@ -6,7 +6,7 @@ use slipway_platform::db::Tx;
 use slipway_platform::names::{EndpointName, RevisionName, RolloutName};
 use slipway_platform::{Error, Result, requests};
 
-use super::decision::{Cause, hear, refused};
+use super::decision::{Cause, hear, hear_alone, refused};
 use super::scene::Scene;
 use super::{Retry, Service, outcomes};
 use crate::domain::decide::settle;
@@ -170,7 +170,8 @@ impl Service {
             }
             let name = row.name.clone();
             let superseded = RolloutEvent::Superseded;
-            hear(tx, scene, running, &superseded, &rollback.cause, now)
+            // The rollback comes before whatever is in the queue.
+            hear_alone(tx, scene, running, &superseded, &rollback.cause, now)
                 .await?
                 .map_err(|no| refused(no, &name))?;
         }

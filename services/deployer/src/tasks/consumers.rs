@@ -78,6 +78,7 @@ impl Consumer for Anomalies {
             text: data.text,
             alert: data.alert,
             event_id: event.id.clone(),
+            summary: None,
         };
         self.0.incident_in(tx, &finding).await
     }

@@ -240,6 +240,7 @@ fn finding(subject: &Subject, report: &Report) -> Finding {
         text: report.summary.text.clone(),
         alert: report.alert.clone(),
         event_id: String::new(),
+        summary: Some(report.summary.clone()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The environment of one rollout, and everything that may happen in it.
 
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use slipway_deployer::domain::decide::{Decision, decide, settle};
@@ -30,7 +31,7 @@ pub struct Environment {
 }
 
 /// A rollout, its endpoint, and what is around them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct World {
     pub rollout: Rollout,
     pub serving: Serving,
@@ -43,6 +44,36 @@ pub struct World {
     pub proxies_generation: i64,
     pub pins: u8,
     pub breach: Option<&'static str>,
+}
+
+impl Hash for World {
+    /// Without the plan, which is the same in all states of a model.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let rollout = &self.rollout;
+        (
+            rollout.kind,
+            rollout.candidate,
+            rollout.stable,
+            rollout.generation,
+        )
+            .hash(hasher);
+        (
+            rollout.carried,
+            rollout.pinned,
+            &rollout.waivers,
+            &rollout.rollback,
+        )
+            .hash(hasher);
+        (
+            &rollout.phase,
+            rollout.deadline,
+            &self.serving,
+            &self.issued,
+        )
+            .hash(hasher);
+        (&self.passed, &self.proxies, self.proxies_generation).hash(hasher);
+        (self.pins, self.breach).hash(hasher);
+    }
 }
 
 /// One thing that may happen.
@@ -106,10 +137,10 @@ impl Environment {
         }
     }
 
-    /// Extends its only step, on an endpoint with a stable.
-    pub fn patient() -> Self {
+    /// One step, on an endpoint with a stable.
+    pub fn all_at_once() -> Self {
         Self {
-            steps: vec![step(100, OnInsufficient::Extend)],
+            steps: vec![step(100, OnInsufficient::Pause)],
             first: false,
         }
     }
@@ -223,6 +254,17 @@ fn results(command: &Command) -> Vec<RolloutEvent> {
     }
 }
 
+/// Whether anything here depends on a command having been issued.
+fn matters(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::AskGate { .. }
+            | Command::Provision { .. }
+            | Command::CheckHealth { .. }
+            | Command::StopRevision { .. }
+    )
+}
+
 impl World {
     /// Everything that may happen now.
     pub fn possible(&self, actions: &mut Vec<Action>) {
@@ -250,9 +292,18 @@ impl World {
         self.possible_decisions_of_people(actions);
         for revision in [STABLE, CANDIDATE] {
             if self.serving.ready.contains(&revision) {
-                actions.extend([true, false].map(|told| Action::Dies { revision, told }));
+                actions.push(Action::Dies {
+                    revision,
+                    told: true,
+                });
             }
             actions.push(Action::Anomaly(revision));
+        }
+        if self.serving.ready.contains(&CANDIDATE) {
+            actions.push(Action::Dies {
+                revision: CANDIDATE,
+                told: false,
+            });
         }
         if self.rollout.deadline.is_some() {
             actions.push(Action::TimePasses);
@@ -394,7 +445,12 @@ impl World {
     }
 
     fn take(&mut self, decision: Decision) {
-        self.issued.extend(decision.queued().cloned());
+        self.issued.extend(
+            decision
+                .queued()
+                .filter(|command| matters(command))
+                .cloned(),
+        );
         self.rollout = shifted_to_zero(decision.rollout, NOW);
         self.serving = decision.serving;
         for good in &mut self.serving.known_good {
@@ -445,7 +501,7 @@ impl World {
             restore,
             cold: !self.serving.ready.contains(&restore),
             why: RollbackWhy::Fault(fault),
-            plan: self.rollout.plan.clone(),
+            plan: self.rollout.plan.as_ref().clone(),
             unpin: false,
         };
         if let Ok(step) = begin_rollback(&self.serving, begin, NOW) {

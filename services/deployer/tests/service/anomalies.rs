@@ -271,3 +271,36 @@ async fn an_anomaly_on_what_does_not_serve_changes_nothing() {
     );
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_rollback_comes_before_what_is_starting_and_what_is_in_the_queue() {
+    let queue = Endpoint {
+        second_rollout: endpoint::SecondRollout::Queue.into(),
+        ..endpoint()
+    };
+    let clock = slipway_platform::clock::SystemClock::shared();
+    let mut world = World::with(queue, EvidencePolicy::default(), clock).await;
+    let canary = world.with_canary().await;
+    world.peers.judge(Health::Healthy);
+    world.until(&canary.name, Phase::Succeeded).await;
+    world.driver.goes_away();
+    let starting = world.start(3).await;
+    world.until(&starting.name, Phase::Provisioning).await;
+    let queued = world.start(4).await;
+    world
+        .publish(DETECTOR, "event-1", ENDPOINT, &anomaly(2, "decision-1", ""))
+        .await;
+    world
+        .wait("version 1 to serve", async |world| {
+            shares(&world.traffic().await) == [(1, 100)]
+        })
+        .await;
+    assert_eq!(
+        world.until(&starting.name, Phase::Failed).await.why,
+        "superseded"
+    );
+    world.driver.comes_back();
+    let done = world.until(&queued.name, Phase::Succeeded).await;
+    assert_eq!(done.stable, revision(1));
+    world.stop().await;
+}

@@ -93,7 +93,8 @@ pub(super) fn signing_key(secret: &str) -> Option<Vec<u8>> {
     KEY_BYTES.contains(&key.len()).then_some(key)
 }
 
-/// An address without what may be secret in it: user, password, query and fragment. A reference is shown as it is.
+/// An address without what may be secret in it: user, password, path, query and fragment (many receivers keep their
+/// key in the path). A reference is shown as it is.
 pub fn shown_url(url: &Secret) -> String {
     let text = url.expose();
     if is_reference(text) {
@@ -102,6 +103,7 @@ pub fn shown_url(url: &Secret) -> String {
     let Ok(mut parsed) = Url::parse(text) else {
         return String::new();
     };
+    parsed.set_path("");
     parsed.set_query(None);
     parsed.set_fragment(None);
     if parsed.set_username("").is_err() || parsed.set_password(None).is_err() {
@@ -157,7 +159,7 @@ mod tests {
     #[test]
     fn what_is_shown_has_no_secret() {
         let shown = shown_url(&Secret::new("https://user:pass@example.com/hook?token=x#y"));
-        assert_eq!(shown, "https://example.com/hook");
+        assert_eq!(shown, "https://example.com/");
         assert_eq!(shown_url(&Secret::new("env:HOOK_URL")), "env:HOOK_URL");
         assert_eq!(shown_url(&Secret::new("not a url")), "");
     }

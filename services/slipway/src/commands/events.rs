@@ -21,7 +21,7 @@ use crate::cli::Group;
 use crate::client::Clients;
 use crate::failure::{Exit, Failure};
 use crate::names;
-use crate::output::{Output, plain};
+use crate::output::{Output, plain, time_millis};
 
 /// How often the services are asked.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -113,9 +113,10 @@ fn show(output: Output, happening: &Happening) {
         format!("  ({})", happening.by)
     };
     let resource = names::short(&happening.resource);
+    let time = time_millis(happening.time);
     let line = format!(
-        "{}  {:<20}  {resource}  {}{by}",
-        happening.time, happening.what, happening.text
+        "{time}  {:<20}  {resource}  {}{by}",
+        happening.what, happening.text
     );
     output.line(&plain(&line));
 }

@@ -339,15 +339,20 @@ fn percent(rollout: &Rollout) -> u64 {
     }
 }
 
-fn row(rollout: &Rollout) -> Vec<String> {
+/// The present step, counted from 1.
+fn step(rollout: &Rollout) -> String {
     let steps = rollout
         .strategy
         .as_ref()
         .map_or(0, |strategy| strategy.steps.len());
+    format!("{} of {steps}", rollout.step + 1)
+}
+
+fn row(rollout: &Rollout) -> Vec<String> {
     vec![
         names::short(&rollout.name),
         rollout.phase().as_str_name().to_owned(),
-        format!("{} of {steps}", rollout.step + 1),
+        step(rollout),
         last(&rollout.candidate).to_owned(),
         names::short(&rollout.version),
         time(&rollout.create_time),
@@ -379,7 +384,7 @@ pub(super) fn details(rollout: &Rollout) -> Vec<(&'static str, String)> {
                 .map(super::deploy::in_words)
                 .unwrap_or_default(),
         ),
-        ("step", (rollout.step + 1).to_string()),
+        ("step", step(rollout)),
         (
             "verdict",
             rollout.verdict.as_ref().map(verdict).unwrap_or_default(),

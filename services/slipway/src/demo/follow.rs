@@ -16,7 +16,10 @@ use crate::output::last;
 
 use super::screen::Live;
 use super::users::Users;
-use super::words::{CHAMPION, ENDPOINT, EVALUATION_LIMIT, POLL, ROLLOUT_LIMIT, SOON, WORKSPACE};
+use super::words::{
+    CHAMPION, ENDPOINT, EVALUATION_LIMIT, POLL, REQUESTS_PER_SECOND, ROLLOUT_LIMIT, SOON, USERS,
+    WORKSPACE,
+};
 
 /// Looks again and again until there is something; an error ends it, and so does the limit.
 pub async fn until<T, F, Fut>(what: &str, limit: Duration, mut look: F) -> anyhow::Result<T>
@@ -88,8 +91,10 @@ pub async fn rollout(
     let what = format!("the end of the rollout of {version}");
     until(&what, ROLLOUT_LIMIT, async || {
         let status = status(clients).await?;
-        if serves(&status) {
-            users.start()?;
+        if serves(&status) && users.start()? {
+            live.note(&format!(
+                "{USERS} users send {REQUESTS_PER_SECOND} requests a second from now on"
+            ));
         }
         let Some(rollout) = status.rollout.as_ref().filter(|one| one.version == version) else {
             live.show(0.0, "waiting for a rollout");

@@ -202,6 +202,14 @@ impl Live {
         }
     }
 
+    /// Something that has happened meanwhile.
+    pub fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.voice.say_when(text)),
+            None => self.voice.say_when(text),
+        }
+    }
+
     /// Ends with what came of it.
     pub fn done(self, text: &str) {
         if let Some(bar) = &self.bar {

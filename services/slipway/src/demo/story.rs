@@ -18,7 +18,7 @@ use super::screen::Screen;
 use super::setup;
 use super::users::Users;
 use super::versions::{Trained, describe};
-use super::words::{AFTERMATH, EVALUATION_COMPLETED, POLL, REQUESTS_PER_SECOND, RULE, SOON, USERS};
+use super::words::{AFTERMATH, EVALUATION_COMPLETED, POLL, RULE, SOON};
 
 pub struct Story<'a> {
     clients: &'a Clients,
@@ -41,9 +41,6 @@ impl<'a> Story<'a> {
             "a model, a suite, an environment that asks for evidence, an endpoint, a rule: PASS → deploy",
         );
         self.is_released(Recipe::First).await?;
-        self.screen.note(&format!(
-            "{USERS} users send {REQUESTS_PER_SECOND} requests a second from now on"
-        ));
         self.is_released(Recipe::AllFeatures).await?;
         self.is_refused(Recipe::MisjoinedLabels).await?;
         self.is_rolled_back(Recipe::Banded).await?;
@@ -88,8 +85,8 @@ impl<'a> Story<'a> {
         .await
         .context("asking the rule")?;
         for rule in &explained {
-            self.screen
-                .line(&format!("{}: {}", last(&rule.rule), rule.text));
+            let rule = format!("{}: {}", last(&rule.rule), rule.text);
+            self.screen.note(&rule);
         }
         let Some(refusal) = follow::refusal(self.clients, &version.name).await? else {
             bail!(
@@ -124,8 +121,8 @@ impl<'a> Story<'a> {
         let seen = self.users.seen().tally;
         let tally = seen.revisions.get(last(revision));
         if let Some(example) = tally.and_then(|tally| tally.examples.first()) {
-            self.screen
-                .line(&format!("what users saw: {}", example.outcome));
+            let saw = format!("what users saw: {}", example.outcome);
+            self.screen.note(&saw);
         }
         self.screen.good(&format!(
             "version {} is rolled back and blocked on this endpoint",
@@ -194,7 +191,8 @@ impl<'a> Story<'a> {
         ));
         for reason in evaluation.reasons.iter().filter(|one| !one.not_applicable) {
             let mark = reason.verdict().as_str_name().to_lowercase();
-            self.screen.note(&format!("  {mark}  {}", reason.text));
+            self.screen
+                .line(&format!("          {mark}  {}", reason.text));
         }
         Ok(evaluation)
     }

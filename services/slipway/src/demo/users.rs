@@ -48,14 +48,15 @@ impl Users {
         })
     }
 
-    /// Begins to send requests, if that has not begun.
-    pub fn start(&self) -> anyhow::Result<()> {
+    /// Begins to send requests; false if that has begun before.
+    pub fn start(&self) -> anyhow::Result<bool> {
         let mut state = self.lock();
-        if matches!(*state, State::Waiting) {
-            let bodies = request_bodies(&Dataset::wisconsin());
-            *state = State::Sending(Load::start(self.plan.clone(), bodies)?);
+        if !matches!(*state, State::Waiting) {
+            return Ok(false);
         }
-        Ok(())
+        let bodies = request_bodies(&Dataset::wisconsin());
+        *state = State::Sending(Load::start(self.plan.clone(), bodies)?);
+        Ok(true)
     }
 
     pub fn seen(&self) -> Seen {

@@ -3,6 +3,8 @@
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::names;
+
 /// Commands or thoughts that come next; empty when the message says it all.
 pub(super) fn next(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
@@ -41,11 +43,11 @@ pub(super) fn next(status: &Status) -> Vec<String> {
 }
 
 fn precondition(reason: &str, subject: &str) -> Option<String> {
-    let subject = if subject.is_empty() {
-        "ENDPOINT"
-    } else {
-        subject
-    };
+    // Reasons speak of versions and rollouts as well; commands take the endpoint.
+    let endpoint = names::endpoint(subject).map_or_else(
+        |_| "ENDPOINT".to_owned(),
+        |name| names::short(&name.to_string()),
+    );
     let has = |word: &str| reason.split('_').any(|part| part == word);
     let advice = match reason {
         "REQUEST_ID_REUSED" => {
@@ -55,13 +57,13 @@ fn precondition(reason: &str, subject: &str) -> Option<String> {
             "another `slipway up` has this data directory: stop it, or take another --data-dir".to_owned()
         }
         "ROLLOUT_RUNNING" => format!(
-            "see `slipway rollout status {subject}`; wait for it, or end it with `slipway rollout abort {subject}`"
+            "see `slipway rollout status {endpoint}`; wait for it, or end it with `slipway rollout abort {endpoint}`"
         ),
         "NO_LAST_KNOWN_GOOD" => "name the revision to put back with --to".to_owned(),
         "UNAPPLIED" => "no proxy has accepted the traffic: is a gateway running and connected?".to_owned(),
-        "NOT_READY" => format!("only revisions that are READY take traffic: see `slipway endpoint status {subject}`"),
+        "NOT_READY" => format!("only revisions that are READY take traffic: see `slipway endpoint status {endpoint}`"),
         "BLOCKED" => {
-            format!("see `slipway blocks list {subject}`; a person lifts one with `slipway blocks lift`")
+            format!("see `slipway blocks list {endpoint}`; a person lifts one with `slipway blocks lift`")
         }
         _ if has("PINNED") => {
             "a person's pin is in force: add --unpin to a rollback, or end it with `slipway traffic unpin`".to_owned()

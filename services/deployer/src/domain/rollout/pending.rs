@@ -1,6 +1,8 @@
 //! Pending: waiting for its turn, then for the gate. To Provisioning when the gate lets it in; to Failed when
 //! it is refused, aborted, superseded, or the deadline passes.
 
+use std::sync::Arc;
+
 use slipway_platform::clock::Timestamp;
 
 use super::command::Command;
@@ -21,7 +23,7 @@ pub fn begin(serving: &Serving, candidate: Revision, plan: Plan, now: Timestamp)
         stable: serving
             .serving_stable()
             .filter(|stable| *stable != candidate),
-        plan,
+        plan: Arc::new(plan),
         generation: serving.generation,
         carried: false,
         pinned: serving.pin.is_some(),

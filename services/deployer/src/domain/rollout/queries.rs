@@ -5,9 +5,7 @@ use std::time::Duration;
 use slipway_platform::clock::Timestamp;
 
 use super::stage::{Progress, Stage};
-use super::state::{
-    Paused, PausedFrom, Phase, Retreat, RollingBack, Rollout, Shifting, Soaking,
-};
+use super::state::{Paused, PausedFrom, Phase, Retreat, RollingBack, Rollout, Shifting, Soaking};
 use super::why::FailWhy;
 use crate::domain::strategy::{Demand, OnInsufficient};
 use crate::domain::traffic::Traffic;

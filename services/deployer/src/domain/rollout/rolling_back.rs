@@ -4,6 +4,8 @@
 //!
 //! What is restored runs already, except in a cold rollback, which first starts and checks it.
 
+use std::sync::Arc;
+
 use slipway_platform::clock::Timestamp;
 
 use super::command::{Command, PageCode};
@@ -69,7 +71,7 @@ pub fn begin_rollback(
         }),
         phase_since: now,
         deadline: Some(now + begin.plan.deadlines.rolling_back),
-        plan: begin.plan,
+        plan: Arc::new(begin.plan),
     };
     let mut draft = Draft::of(&rollout, now);
     if pinned {

@@ -1,16 +1,17 @@
 //! What a rollout is: its plan, where it is, and what it has seen so far. Stored as it is here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use slipway_platform::clock::Timestamp;
 
 use super::event::{Fault, RollbackRecord, Verdict};
-use super::stage::{Progress, Stage};
+use super::stage::Stage;
 use super::why::{FailWhy, PauseWhy, RollbackWhy};
-use crate::domain::strategy::{Demand, OnInsufficient, Strategy};
+use crate::domain::strategy::Strategy;
 use crate::domain::time;
-use crate::domain::traffic::{Revision, Traffic};
+use crate::domain::traffic::Revision;
 
 /// What it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -85,7 +86,8 @@ pub struct Rollout {
     /// What serves otherwise; `None`: the endpoint's first rollout.
     pub stable: Option<Revision>,
     /// What was agreed.
-    pub plan: Plan,
+    #[serde(with = "shared")]
+    pub plan: Arc<Plan>,
     /// The newest traffic generation that it knows of; forward commands are compare-and-set on it.
     pub generation: i64,
     /// Whether the candidate was ever given traffic by it.
@@ -238,4 +240,21 @@ pub enum WaivedBy {
     Strategy,
     /// A person said so.
     Person { reason: String },
+}
+
+/// A plan is written as it is, and shared by the copies of a rollout that a decision makes.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Plan;
+
+    pub fn serialize<S: Serializer>(plan: &Arc<Plan>, serializer: S) -> Result<S::Ok, S::Error> {
+        plan.as_ref().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Plan>, D::Error> {
+        Plan::deserialize(deserializer).map(Arc::new)
+    }
 }

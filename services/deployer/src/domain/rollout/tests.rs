@@ -5,6 +5,7 @@ mod forward;
 mod people;
 mod stored;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_platform::clock::Timestamp;

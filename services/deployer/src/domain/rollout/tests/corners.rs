@@ -245,7 +245,7 @@ fn rollback(story: &Story, restore: Revision, cold: bool) -> BeginRollback {
             decision: "d".into(),
             text: "worse".into(),
         }),
-        plan: story.rollout.plan.clone(),
+        plan: story.rollout.plan.as_ref().clone(),
         unpin: false,
     }
 }

@@ -122,7 +122,11 @@ fn missing_evidence_pauses_and_says_which_kind_was_missing() {
         (Verdict::Unmeasurable, "unmeasurable"),
     ] {
         let mut story = Story::canary();
-        story.until_first_step().applied().judged(verdict).wait(HOUR);
+        story
+            .until_first_step()
+            .applied()
+            .judged(verdict)
+            .wait(HOUR);
         assert_eq!(
             (story.phase(), story.why(), story.share()),
             ("PAUSED", why, 10)
@@ -137,7 +141,8 @@ fn missing_evidence_pauses_and_says_which_kind_was_missing() {
 #[test]
 fn on_insufficient_extends_at_most_three_times_then_pauses() {
     let mut story = Story::canary();
-    story.rollout.plan.strategy.steps[0].on_insufficient = OnInsufficient::Extend;
+    Arc::make_mut(&mut story.rollout.plan).strategy.steps[0].on_insufficient =
+        OnInsufficient::Extend;
     story
         .until_first_step()
         .applied()
@@ -153,7 +158,8 @@ fn on_insufficient_extends_at_most_three_times_then_pauses() {
 #[test]
 fn on_insufficient_can_roll_back_but_not_when_it_could_not_be_measured() {
     let mut story = Story::canary();
-    story.rollout.plan.strategy.steps[0].on_insufficient = OnInsufficient::Rollback;
+    Arc::make_mut(&mut story.rollout.plan).strategy.steps[0].on_insufficient =
+        OnInsufficient::Rollback;
     story
         .until_first_step()
         .applied()
@@ -165,7 +171,8 @@ fn on_insufficient_can_roll_back_but_not_when_it_could_not_be_measured() {
     );
 
     let mut blind = Story::canary();
-    blind.rollout.plan.strategy.steps[0].on_insufficient = OnInsufficient::Rollback;
+    Arc::make_mut(&mut blind.rollout.plan).strategy.steps[0].on_insufficient =
+        OnInsufficient::Rollback;
     blind
         .until_first_step()
         .applied()

@@ -1,0 +1,420 @@
+//! The life of a revision: started, checked, found again, stopped. What a rollout waits for is told to it in
+//! the transaction that records it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use slipway_platform::clock::Timestamp;
+use slipway_platform::db::Tx;
+use slipway_platform::names::{RevisionName, RolloutName};
+use slipway_platform::{Error, Result};
+
+use super::decision::{Cause, hear};
+use super::scene::Scene;
+use super::{Service, records};
+use crate::domain::resources::{RevisionState, RunTemplate};
+use crate::domain::rollout::{Phase, Retreat, RolloutEvent};
+use crate::domain::traffic::Revision;
+use crate::driver::{
+    DriverError, ExternalSpec, ProcessSpec, RevisionRun, RunArtifact, RunSpec, RunningRevision,
+};
+use crate::store::revisions::RevisionRow;
+use crate::store::rollouts::RolloutRow;
+use crate::store::work::{Item, Work};
+use crate::store::{endpoints, revisions, rollouts, work};
+use crate::tasks::worker::Done;
+use crate::xds::Applied;
+
+/// How soon it is looked again whether proxies have left what is to be stopped.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Service {
+    pub(super) async fn perform_provision(
+        &self,
+        item: &Item,
+        rollout: &RolloutName,
+        revision: &RevisionName,
+    ) -> Result<Done> {
+        let (row, target) = self.target(rollout, revision).await?;
+        if !waits_for_start(&row, revision) {
+            return self.finish(item).await;
+        }
+        self.set_state(&target, RevisionState::Provisioning).await?;
+        let within = row.rollout.plan.deadlines.provisioning;
+        let provisioned = self.driver.provision(&run_of(&target, within)?).await;
+        let number = Revision(revision.number());
+        let mut tx = self.db.begin().await?;
+        let present = revisions::get(&mut tx, revision).await?;
+        if !waits_for_start(&rollouts::get(&mut tx, rollout).await?, revision) {
+            // It was given up meanwhile, and is stopped by another piece of work.
+            drop(tx);
+            return self.finish(item).await;
+        }
+        let now = self.now();
+        let event = match provisioned {
+            Ok(addresses) => {
+                let to = (RevisionState::Provisioning, "");
+                mark(&mut tx, &present, to, Some(&addresses), now).await?;
+                RolloutEvent::Provisioned { revision: number }
+            }
+            Err(DriverError::Failed { reason }) => {
+                let to = (RevisionState::Failed, reason.as_str());
+                mark(&mut tx, &present, to, None, now).await?;
+                RolloutEvent::ProvisionFailed {
+                    revision: number,
+                    reason,
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.finish_with(&mut tx, item, rollout, &event).await?;
+        tx.commit().await?;
+        Ok(Done::Yes)
+    }
+
+    pub(super) async fn perform_check(
+        &self,
+        item: &Item,
+        rollout: &RolloutName,
+        revision: &RevisionName,
+    ) -> Result<Done> {
+        let (row, target) = self.target(rollout, revision).await?;
+        if !waits_for_check(&row, revision) {
+            return self.finish(item).await;
+        }
+        let within = row.rollout.plan.deadlines.checking;
+        let run = run_of(&target, within)?;
+        let checked = self.driver.check(&run, &target.addresses).await;
+        let number = Revision(revision.number());
+        let mut tx = self.db.begin().await?;
+        let present = revisions::get(&mut tx, revision).await?;
+        if !waits_for_check(&rollouts::get(&mut tx, rollout).await?, revision) {
+            drop(tx);
+            return self.finish(item).await;
+        }
+        let now = self.now();
+        let event = match checked {
+            Ok(()) => {
+                mark(&mut tx, &present, (RevisionState::Ready, ""), None, now).await?;
+                RolloutEvent::HealthPassed { revision: number }
+            }
+            Err(DriverError::Failed { reason }) => {
+                let to = (RevisionState::Failed, reason.as_str());
+                mark(&mut tx, &present, to, None, now).await?;
+                RolloutEvent::HealthFailed {
+                    revision: number,
+                    reason,
+                }
+            }
+            // Not yet: the deadline of the phase says when that is never.
+            Err(error) => return Err(error.into()),
+        };
+        self.finish_with(&mut tx, item, rollout, &event).await?;
+        tx.commit().await?;
+        Ok(Done::Yes)
+    }
+
+    pub(super) async fn perform_ensure_running(
+        &self,
+        item: &Item,
+        revision: &RevisionName,
+    ) -> Result<Done> {
+        let (row, needed) = {
+            let mut reader = self.db.read().await?;
+            let scene = Scene::load(&mut reader, revision.endpoint()).await?;
+            let warm = work::stop_is_due_later(&mut reader, revision, self.now()).await?;
+            let row = revisions::get(&mut reader, revision).await?;
+            (row, warm || is_needed(&scene, revision))
+        };
+        if !needed {
+            let mut tx = self.db.begin().await?;
+            let stop = Work::Stop {
+                revision: revision.clone(),
+            };
+            work::add(&mut tx, &stop, self.now()).await?;
+            work::done(&mut tx, item).await?;
+            tx.commit().await?;
+            return Ok(Done::Yes);
+        }
+        let endpoint = self.endpoint(revision.endpoint()).await?;
+        let within = endpoint.settings.deadlines.provisioning;
+        let provisioned = self.driver.provision(&run_of(&row, within)?).await;
+        let mut tx = self.db.begin().await?;
+        let (present, now) = (revisions::get(&mut tx, revision).await?, self.now());
+        match provisioned {
+            Ok(addresses) => {
+                let to = (RevisionState::Ready, "");
+                mark(&mut tx, &present, to, Some(&addresses), now).await?;
+            }
+            Err(DriverError::Failed { reason }) => {
+                let to = (RevisionState::Failed, reason.as_str());
+                mark(&mut tx, &present, to, None, now).await?;
+                let scene = Scene::load(&mut tx, revision.endpoint()).await?;
+                let text = format!("{} cannot be started again: {reason}", revision.id());
+                records::page(&mut tx, &scene, None, "revision_lost", &text, now).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        work::done(&mut tx, item).await?;
+        tx.commit().await?;
+        Ok(Done::Yes)
+    }
+
+    /// Stops a revision that nothing needs. From the transaction that says DRAINING on, nobody counts on it:
+    /// who wants it back has it started anew.
+    pub(super) async fn perform_stop(&self, item: &Item, revision: &RevisionName) -> Result<Done> {
+        let mut tx = self.db.begin().await?;
+        let row = revisions::get(&mut tx, revision).await?;
+        let scene = Scene::load(&mut tx, revision.endpoint()).await?;
+        let over = matches!(row.state, RevisionState::Stopped | RevisionState::Created);
+        if over || is_needed(&scene, revision) {
+            work::done(&mut tx, item).await?;
+            tx.commit().await?;
+            return Ok(Done::Yes);
+        }
+        if !self.proxies_have_left(&scene.endpoint) {
+            return Ok(Done::NotBefore(self.now() + LOOK_AGAIN));
+        }
+        let failed = row.state == RevisionState::Failed;
+        if !failed {
+            let to = (RevisionState::Draining, row.state_reason.as_str());
+            mark(&mut tx, &row, to, None, self.now()).await?;
+        }
+        tx.commit().await?;
+        let grace = row.facts.run.stop_grace();
+        self.driver.stop(revision, grace).await?;
+        let mut tx = self.db.begin().await?;
+        let present = revisions::get(&mut tx, revision).await?;
+        let to = match present.state {
+            // What failed stays known as that; it only has no addresses any more.
+            RevisionState::Failed => RevisionState::Failed,
+            // It is wanted again meanwhile, and being started.
+            RevisionState::Provisioning | RevisionState::Ready => {
+                work::done(&mut tx, item).await?;
+                tx.commit().await?;
+                return Ok(Done::Yes);
+            }
+            RevisionState::Created | RevisionState::Draining | RevisionState::Stopped => {
+                RevisionState::Stopped
+            }
+        };
+        mark(
+            &mut tx,
+            &present,
+            (to, &present.state_reason),
+            Some(&[]),
+            self.now(),
+        )
+        .await?;
+        work::done(&mut tx, item).await?;
+        tx.commit().await?;
+        Ok(Done::Yes)
+    }
+
+    /// A revision died: rollouts hear of it, and it is found out when it is back.
+    pub async fn revision_lost(&self, revision: &RevisionName) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        let Some(row) = revisions::find(&mut tx, revision).await? else {
+            return Ok(());
+        };
+        let now = self.now();
+        if row.state == RevisionState::Ready {
+            let reason = "an instance died and is being started again";
+            records::revision_state(
+                &mut tx,
+                &row,
+                RevisionState::Provisioning,
+                reason,
+                None,
+                now,
+            )
+            .await?;
+        }
+        let mut scene = Scene::load(&mut tx, revision.endpoint()).await?;
+        let number = Revision(revision.number());
+        let event = RolloutEvent::RevisionLost { revision: number };
+        let mut heard = false;
+        for index in 0..scene.rollouts.len() {
+            heard |= hear(&mut tx, &mut scene, index, &event, &Cause::deployer(), now)
+                .await?
+                .is_ok();
+        }
+        if !heard && scene.endpoint.serving.traffic.carries(number) {
+            let text = format!("{} died while it served", revision.id());
+            records::page(&mut tx, &scene, None, "revision_lost", &text, now).await?;
+        }
+        work::add(
+            &mut tx,
+            &Work::EnsureRunning {
+                revision: revision.clone(),
+            },
+            now,
+        )
+        .await?;
+        tx.commit().await
+    }
+
+    /// A revision that an earlier run has started runs still.
+    pub async fn revision_adopted(&self, running: &RunningRevision) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        let now = self.now();
+        match revisions::find(&mut tx, &running.revision).await? {
+            Some(row) => {
+                records::revision_state(
+                    &mut tx,
+                    &row,
+                    row.state,
+                    &row.state_reason,
+                    Some(&running.addresses),
+                    now,
+                )
+                .await?;
+                tracing::info!(revision = %running.revision, ready = running.ready, "process adopted");
+            }
+            None => {
+                tracing::warn!(revision = %running.revision, "a process runs of which nothing is known")
+            }
+        }
+        tx.commit().await
+    }
+
+    /// Has it found out where a revision runs that should, or that it need not.
+    pub async fn ensure_running(&self, revision: &RevisionName) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        work::add(
+            &mut tx,
+            &Work::EnsureRunning {
+                revision: revision.clone(),
+            },
+            self.now(),
+        )
+        .await?;
+        tx.commit().await
+    }
+
+    /// Whether every proxy that counts has the traffic in force, so that none sends requests to what is left.
+    fn proxies_have_left(&self, endpoint: &endpoints::EndpointRow) -> bool {
+        match self
+            .hub
+            .applied(&endpoint.name, endpoint.serving.generation)
+        {
+            Applied::Applied { .. } => true,
+            Applied::Waiting(_) | Applied::AppliedExcept(_) => false,
+            Applied::Unapplied => self.hub.proxies().is_empty(),
+        }
+    }
+
+    async fn target(
+        &self,
+        rollout: &RolloutName,
+        revision: &RevisionName,
+    ) -> Result<(RolloutRow, RevisionRow)> {
+        let mut reader = self.db.read().await?;
+        let row = rollouts::get(&mut reader, rollout).await?;
+        Ok((row, revisions::get(&mut reader, revision).await?))
+    }
+
+    async fn set_state(&self, row: &RevisionRow, state: RevisionState) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        mark(&mut tx, row, (state, ""), None, self.now()).await?;
+        tx.commit().await
+    }
+}
+
+/// Moves a revision to a state, for a reason.
+async fn mark(
+    tx: &mut Tx,
+    row: &RevisionRow,
+    (state, reason): (RevisionState, &str),
+    addresses: Option<&[SocketAddr]>,
+    now: Timestamp,
+) -> Result<()> {
+    records::revision_state(tx, row, state, reason, addresses, now).await
+}
+
+/// Whether anything needs a revision to run: traffic, the endpoint, or a rollout that has not ended.
+fn is_needed(scene: &Scene, revision: &RevisionName) -> bool {
+    let mut needed: Vec<Revision> = Vec::new();
+    for row in &scene.rollouts {
+        needed.push(row.rollout.candidate);
+        needed.extend(row.rollout.stable);
+        if let Phase::RollingBack(back) = &row.rollout.phase {
+            needed.extend(back.restore);
+        }
+    }
+    !scene
+        .endpoint
+        .serving
+        .may_stop(Revision(revision.number()), &needed)
+}
+
+fn waits_for_start(row: &RolloutRow, revision: &RevisionName) -> bool {
+    match &row.rollout.phase {
+        Phase::Provisioning => row.rollout.candidate.0 == revision.number(),
+        Phase::RollingBack(back) => {
+            back.retreat == Retreat::Starting && back.restore == Some(Revision(revision.number()))
+        }
+        Phase::Pending(_)
+        | Phase::Checking
+        | Phase::Shifting(_)
+        | Phase::Soaking(_)
+        | Phase::Paused(_)
+        | Phase::Succeeded
+        | Phase::RolledBack { .. }
+        | Phase::Failed { .. } => false,
+    }
+}
+
+fn waits_for_check(row: &RolloutRow, revision: &RevisionName) -> bool {
+    match &row.rollout.phase {
+        Phase::Checking => row.rollout.candidate.0 == revision.number(),
+        Phase::RollingBack(back) => {
+            back.retreat == Retreat::Checking && back.restore == Some(Revision(revision.number()))
+        }
+        Phase::Pending(_)
+        | Phase::Provisioning
+        | Phase::Shifting(_)
+        | Phase::Soaking(_)
+        | Phase::Paused(_)
+        | Phase::Succeeded
+        | Phase::RolledBack { .. }
+        | Phase::Failed { .. } => false,
+    }
+}
+
+/// What the driver is asked to run.
+fn run_of(row: &RevisionRow, ready_within: Duration) -> Result<RevisionRun> {
+    let spec = match &row.facts.run {
+        RunTemplate::External(external) => RunSpec::External(ExternalSpec {
+            addresses: external
+                .addresses
+                .iter()
+                .map(|address| address.parse())
+                .collect::<Result<_, _>>()
+                .map_err(|error: std::net::AddrParseError| {
+                    Error::internal("read a revision's address", error)
+                })?,
+            health_path: external.health_path.clone(),
+            ready_within,
+        }),
+        RunTemplate::Process(process) => RunSpec::Process(ProcessSpec {
+            command: process.command.clone(),
+            env: process.env.clone(),
+            health_path: process.health_path.clone(),
+            ready_within,
+            instances: process.instances,
+        }),
+    };
+    let artifacts = row.facts.artifacts.iter().map(|artifact| RunArtifact {
+        role: artifact.role.clone(),
+        name: artifact.name.clone(),
+        digest: artifact.digest.clone(),
+        size: u64::try_from(artifact.size_bytes).unwrap_or(0),
+        file_name: artifact.file_name.clone(),
+    });
+    Ok(RevisionRun {
+        revision: row.name.clone(),
+        spec,
+        artifacts: artifacts.collect(),
+    })
+}
