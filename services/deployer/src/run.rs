@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use slipway_platform::Result;
 use slipway_platform::clock::SharedClock;
 use slipway_platform::db::Db;
 use slipway_platform::events::{EventBus, Relay, consumer};
 use slipway_platform::grpc::{ServeOptions, serve};
-use slipway_platform::tasks::{Nudge, Tasks};
+use slipway_platform::tasks::{Nudge, Readiness, State, Tasks};
+use slipway_platform::{Error, Result};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -80,10 +80,12 @@ pub async fn run_with_driver(
         hub: hub.clone(),
         driver,
         live: Live::default(),
+        proxies_known_at: deps.clock.now() + config.xds.proxy_lease(),
     });
     // A token of its own: loops go on until the last call is answered.
     let tasks = Tasks::new(CancellationToken::new());
     lost::adopt(&service).await?;
+    observer::begin_anew(&service).await?;
     let publisher = Arc::new(Publisher::default());
     publisher.run_once(&service).await?;
     Relay::with_options(
@@ -95,6 +97,7 @@ pub async fn run_with_driver(
     .spawn(&tasks);
     spawn_loops(&tasks, &service, publisher, &config);
     spawn_consumers(&tasks, &service, &deps);
+    let stop = shutdown.child_token();
     let mut routes = tonic::service::Routes::builder();
     routes
         .add_service(grpc::service(service.clone()))
@@ -103,16 +106,39 @@ pub async fn run_with_driver(
         name: "deployer",
         listener,
         config: config.grpc.clone(),
-        shutdown: shutdown.clone(),
+        shutdown: stop.clone(),
         ready: tasks.readiness(),
     };
-    let served = serve(options, routes.routes(), Some(http::router(service))).await;
+    let serving = serve(options, routes.routes(), Some(http::router(service)));
+    tokio::pin!(serving);
+    // Without one of its loops a deployer misses deadlines or verdicts: it ends, and whoever runs it starts it anew.
+    let served = tokio::select! {
+        served = &mut serving => served,
+        why = failed(tasks.readiness()) => {
+            stop.cancel();
+            serving.await?;
+            Err(Error::internal("run the deployer", std::io::Error::other(why)))
+        }
+    };
     hub.close();
     tasks
         .join(Duration::from_secs(config.stop_within_seconds))
         .await;
     db.close().await;
     served
+}
+
+/// Waits until something that the deployer needs is lost, and says what.
+async fn failed(readiness: Readiness) -> String {
+    let mut states = readiness.subscribe();
+    loop {
+        if let State::Failed(why) = &*states.borrow_and_update() {
+            return why.clone();
+        }
+        if states.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 fn spawn_loops(tasks: &Tasks, service: &Arc<Service>, publisher: Arc<Publisher>, config: &Config) {

@@ -214,7 +214,7 @@ judgement: { alpha: 0.01, stopped_answering_after: 250ms }
 ";
         let endpoint = &endpoint(text).unwrap()[0];
         assert_eq!(endpoint.rollback_window.unwrap().seconds, 5400);
-        assert_eq!(endpoint.strategy.as_ref().unwrap().steps.len(), 4);
+        assert_eq!(endpoint.strategy.as_ref().unwrap().name, "canary");
         let judgement = endpoint.judgement.as_ref().unwrap();
         assert_eq!(
             judgement.stopped_answering_after.unwrap().nanos,

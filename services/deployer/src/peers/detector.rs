@@ -30,6 +30,15 @@ pub struct Subject {
     pub judgement: JudgementPolicy,
 }
 
+impl Subject {
+    /// Its name among what is watched: that of the rollout, or of the endpoint.
+    pub fn key(&self) -> String {
+        self.rollout
+            .as_ref()
+            .map_or_else(|| self.endpoint.to_string(), ToString::to_string)
+    }
+}
+
 /// What can be said of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {

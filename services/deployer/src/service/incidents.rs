@@ -7,7 +7,7 @@
 use slipway_platform::Result;
 use slipway_platform::db::Tx;
 use slipway_platform::events::inbox;
-use slipway_platform::names::RevisionName;
+use slipway_platform::names::{EndpointName, RevisionName};
 
 use super::decision::{Cause, hear, save_serving};
 use super::rollback::Rollback;
@@ -120,6 +120,27 @@ impl Service {
                 self.by_rules(tx, &mut scene, finding, decided).await
             }
         }
+    }
+
+    /// After a pin: the alerts that fire still are found again, since what they would have led to was withheld.
+    pub(super) async fn act_on_withheld(&self, tx: &mut Tx, endpoint: &EndpointName) -> Result<()> {
+        for (alert, revision) in alerts::of(&mut *tx, endpoint).await? {
+            let generation = Scene::load(&mut *tx, endpoint)
+                .await?
+                .endpoint
+                .serving
+                .generation;
+            let finding = Finding {
+                decision: format!("{alert}@{generation}"),
+                text: format!("the alert {alert} fires still, and its pin is gone"),
+                revision,
+                alert,
+                event_id: String::new(),
+                summary: None,
+            };
+            self.incident_in(tx, &finding).await?;
+        }
+        Ok(())
     }
 
     async fn tell_candidate(

@@ -27,6 +27,8 @@ use crate::xds::Applied;
 
 /// How soon it is looked again whether proxies have left what is to be stopped.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How soon a revision that is needed and could not be started is tried again.
+const START_AGAIN: Duration = Duration::from_secs(30);
 
 impl Service {
     pub(super) async fn perform_provision(
@@ -148,10 +150,15 @@ impl Service {
             }
             Err(DriverError::Failed { reason }) => {
                 let to = (RevisionState::Failed, reason.as_str());
-                mark(&mut tx, &present, to, None, now).await?;
-                let scene = Scene::load(&mut tx, revision.endpoint()).await?;
-                let text = format!("{} cannot be started again: {reason}", revision.id());
-                records::page(&mut tx, &scene, None, "revision_lost", &text, now).await?;
+                if present.state != RevisionState::Failed {
+                    mark(&mut tx, &present, to, None, now).await?;
+                    let scene = Scene::load(&mut tx, revision.endpoint()).await?;
+                    let text = format!("{} cannot be started again: {reason}", revision.id());
+                    records::page(&mut tx, &scene, None, "revision_lost", &text, now).await?;
+                    tx.commit().await?;
+                }
+                // It is needed, so it is tried for as long as it is.
+                return Ok(Done::NotBefore(now + START_AGAIN));
             }
             Err(error) => return Err(error.into()),
         }
@@ -300,7 +307,9 @@ impl Service {
         {
             Applied::Applied { .. } => true,
             Applied::Waiting(_) | Applied::AppliedExcept(_) => false,
-            Applied::Unapplied => self.hub.proxies().is_empty(),
+            Applied::Unapplied => {
+                self.hub.proxies().is_empty() && self.now() >= self.proxies_known_at
+            }
         }
     }
 

@@ -56,6 +56,8 @@ pub struct Service {
     pub driver: Arc<dyn Driver>,
     /// The last verdicts, which change too often to be stored each time.
     pub live: Live,
+    /// From then on an empty hub means that there is no proxy; until then, those of before may not be back yet.
+    pub proxies_known_at: Timestamp,
 }
 
 impl Service {

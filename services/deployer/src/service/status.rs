@@ -123,6 +123,7 @@ impl Service {
         let mut in_force = blocks::list(&mut reader, name, false, &page).await?;
         in_force.truncate(page.size());
         let alerts = alerts::of(&mut reader, name).await?;
+        let alerts = alerts.into_iter().map(|(alert, _)| alert).collect();
         let applied = self.hub.applied(name, serving.generation);
         let mut status = Status {
             endpoint: name.clone(),

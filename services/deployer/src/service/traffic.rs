@@ -123,6 +123,7 @@ impl Service {
             return self.traffic(endpoint).await;
         }
         self.unpin_in(&mut tx, &mut scene, cause).await?;
+        self.act_on_withheld(&mut tx, endpoint).await?;
         tx.commit().await?;
         self.traffic(endpoint).await
     }
@@ -145,6 +146,7 @@ impl Service {
             ..Cause::deployer()
         };
         self.unpin_in(&mut tx, &mut scene, &cause).await?;
+        self.act_on_withheld(&mut tx, endpoint).await?;
         tx.commit().await
     }
 

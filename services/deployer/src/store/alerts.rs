@@ -1,8 +1,8 @@
 //! Alerts that fire, as far as the failure-detector told. It owns them; this is for the status only.
 
-use slipway_platform::Result;
 use slipway_platform::clock::Timestamp;
 use slipway_platform::names::{EndpointName, RevisionName};
+use slipway_platform::{Error, Result};
 use sqlx::AnyConnection;
 
 /// Notes that an alert fires.
@@ -34,13 +34,23 @@ pub async fn delete(conn: &mut AnyConnection, alert: &str) -> Result<()> {
     Ok(())
 }
 
-/// The alerts that fire on an endpoint, oldest first; at most 100.
-pub async fn of(conn: &mut AnyConnection, endpoint: &EndpointName) -> Result<Vec<String>> {
-    let rows: Vec<(String,)> = sqlx::query_as(
-        "SELECT name FROM alerts WHERE endpoint = $1 ORDER BY started_at, name LIMIT 100",
+/// The alerts that fire on an endpoint, with the revisions at fault, oldest first; at most 100.
+pub async fn of(
+    conn: &mut AnyConnection,
+    endpoint: &EndpointName,
+) -> Result<Vec<(String, RevisionName)>> {
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "SELECT name, revision FROM alerts WHERE endpoint = $1 ORDER BY started_at, name LIMIT 100",
     )
     .bind(endpoint.to_string())
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|(name,)| name).collect())
+    rows.into_iter()
+        .map(|(name, revision)| {
+            let revision = revision
+                .parse()
+                .map_err(|error| Error::internal("read an alert's revision", error))?;
+            Ok((name, revision))
+        })
+        .collect()
 }

@@ -2,15 +2,19 @@
 //! work finds out when and where the revision is back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use slipway_platform::Result;
 use slipway_platform::names::RevisionName;
+use slipway_platform::{Error, Result};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::resources::RevisionState;
 use crate::service::Service;
 use crate::store::revisions;
+
+/// The pause before an announcement that could not be recorded is tried again.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Passes on the driver's announcements until the shutdown.
 pub async fn run(service: Arc<Service>, shutdown: CancellationToken) {
@@ -20,15 +24,30 @@ pub async fn run(service: Arc<Service>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             announced = lost.recv() => announced,
         };
-        let outcome = match announced {
-            Ok(revision) => service.revision_lost(&revision).await,
+        let announced = match announced {
+            Ok(revision) => Some(revision),
             // Announcements were missed: every revision that should run is looked at.
-            Err(RecvError::Lagged(_)) => look_at_all(&service).await,
+            Err(RecvError::Lagged(_)) => None,
             Err(RecvError::Closed) => return,
         };
-        if let Err(error) = outcome {
-            tracing::error!(%error, "a lost revision was not recorded; the failure-detector will see it");
+        // Nothing announces it again.
+        while let Err(error) = record(&service, announced.as_ref()).await {
+            tracing::warn!(revision = ?announced, %error, "a lost revision was not recorded; trying again");
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
         }
+    }
+}
+
+async fn record(service: &Service, announced: Option<&RevisionName>) -> Result<()> {
+    match announced {
+        Some(revision) => match service.revision_lost(revision).await {
+            Err(Error::NotFound { .. }) => Ok(()),
+            recorded => recorded,
+        },
+        None => look_at_all(service).await,
     }
 }
 

@@ -9,7 +9,7 @@ use slipway_platform::Result;
 use slipway_platform::tasks::Nudge;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::rollout::{Phase, Rollout, RolloutEvent};
+use crate::domain::rollout::{Phase, Rollout, RolloutEvent, Verdict};
 use crate::service::{Cause, Service};
 use crate::store::{rollouts, traffic};
 use crate::xds::Applied;
@@ -33,6 +33,29 @@ pub async fn follow(service: Arc<Service>, nudge: Nudge, shutdown: CancellationT
     }
 }
 
+/// At the start: what was accepted and judged before the stop is not known to hold any more. Every rollout waits
+/// for proxies to come back and for a new verdict before it moves on.
+pub async fn begin_anew(service: &Service) -> Result<()> {
+    let rows = rollouts::with_traffic(&mut *service.db.read().await?).await?;
+    for row in rows {
+        let cause = Cause::deployer();
+        let unapplied = RolloutEvent::TrafficUnapplied;
+        service.tell(&row.name, &unapplied, &cause).await?;
+        let Some(generation) = row.rollout.watched_generation() else {
+            continue;
+        };
+        let unmeasured = RolloutEvent::Judged {
+            revision: row.rollout.candidate,
+            generation,
+            verdict: Verdict::Unmeasurable,
+            decision: String::new(),
+            text: "the deployer was restarted".to_owned(),
+        };
+        service.tell(&row.name, &unmeasured, &cause).await?;
+    }
+    Ok(())
+}
+
 /// Looks at every rollout and every endpoint that waits for proxies.
 pub async fn run_once(service: &Service) -> Result<()> {
     let (rows, unapplied) = {
@@ -48,7 +71,10 @@ pub async fn run_once(service: &Service) -> Result<()> {
         };
         let applied = service.hub.applied(row.endpoint(), generation);
         if let Some(event) = observed(&row.rollout, generation, applied) {
-            service.tell(&row.name, &event, &Cause::deployer()).await?;
+            let told = service.tell(&row.name, &event, &Cause::deployer()).await;
+            if let Err(error) = told {
+                tracing::warn!(rollout = %row.name, %error, "a rollout was not told what proxies have; trying again");
+            }
         }
     }
     for (endpoint, generation) in unapplied {

@@ -40,8 +40,14 @@ impl Publisher {
         }
         for row in endpoints::routes_changed(&mut reader, told.version).await? {
             let addresses = revisions::addresses(&mut reader, &row.name).await?;
-            told.endpoints
-                .insert(row.name.clone(), routes(&row, addresses)?);
+            match routes(&row, addresses) {
+                Ok(routes) => {
+                    told.endpoints.insert(row.name.clone(), routes);
+                }
+                Err(error) => {
+                    tracing::error!(endpoint = %row.name, %error, "routes not made; the former ones stay")
+                }
+            }
         }
         told.version = version;
         let version =

@@ -17,6 +17,8 @@ const BATCH: i64 = 256;
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// The shortest wait: a deadline that cannot be acted on now is not tried without a pause.
 const WAIT_MIN: Duration = Duration::from_millis(2);
+/// The pause before a deadline that could not be acted on is tried again.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// Acts on deadlines until the shutdown: at each of them, and when a nearer one may have come.
 pub async fn run(service: Arc<Service>, nudge: Nudge, shutdown: CancellationToken) {
@@ -46,14 +48,23 @@ pub async fn run_once(service: &Service) -> Result<Option<Timestamp>> {
             endpoints::expired_pins(&mut reader, now, BATCH).await?,
         )
     };
+    // One that cannot be acted on holds up no other.
+    let mut earliest = None;
     for rollout in due {
-        service.tick(&rollout).await?;
+        if let Err(error) = service.tick(&rollout).await {
+            tracing::warn!(%rollout, %error, "deadline not acted on; trying again");
+            earliest = Some(now + RETRY);
+        }
     }
     for endpoint in pins {
-        service.expire_pin(&endpoint).await?;
+        if let Err(error) = service.expire_pin(&endpoint).await {
+            tracing::warn!(%endpoint, %error, "pin not removed; trying again");
+            earliest = Some(now + RETRY);
+        }
     }
     let mut reader = service.db.read().await?;
     let ticks = rollouts::next_due(&mut reader).await?;
     let pins = endpoints::next_pin_expiry(&mut reader).await?;
-    Ok(ticks.into_iter().chain(pins).min())
+    let next = ticks.into_iter().chain(pins).min();
+    Ok(next.max(earliest))
 }

@@ -5,17 +5,18 @@
 //! is measured, and the rollout hears UNMEASURABLE until it is open again. A verdict is stored when it
 //! changes; what is said each second is kept in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use slipway_platform::Result;
 use slipway_platform::clock::Timestamp;
 use slipway_platform::names::{EndpointName, RevisionName};
 use slipway_platform::tasks::Nudge;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::domain::resources::VerdictSummary;
 use crate::domain::rollout::{Kind, Verdict};
@@ -37,12 +38,16 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Watches until the shutdown.
 pub async fn run(service: Arc<Service>, nudge: Nudge, shutdown: CancellationToken) {
     let mut watches: BTreeMap<String, (Subject, CancellationToken)> = BTreeMap::new();
-    let mut streams = FuturesUnordered::new();
+    // Tasks of their own: a decision that is being stored goes on while this loop reads what is wanted.
+    let mut streams = JoinSet::new();
+    let mut names: HashMap<Id, String> = HashMap::new();
     loop {
         match wanted(&service).await {
             Ok(wanted) => {
                 for (subject, token) in reconcile(&mut watches, wanted) {
-                    streams.push(watch(service.clone(), subject, token));
+                    let key = subject.key();
+                    let task = watch(service.clone(), subject, token).in_current_span();
+                    names.insert(streams.spawn(task).id(), key);
                 }
                 service
                     .live
@@ -59,8 +64,19 @@ pub async fn run(service: Arc<Service>, nudge: Nudge, shutdown: CancellationToke
                 () = shutdown.cancelled() => return,
                 () = nudge.nudged() => break,
                 () = &mut looked_at => break,
-                // A stream only ends when it is not wanted any more.
-                Some(()) = streams.next(), if !streams.is_empty() => {}
+                Some(ended) = streams.join_next_with_id(), if !streams.is_empty() => match ended {
+                    // A stream only ends when it is not wanted any more.
+                    Ok((task, ())) => {
+                        names.remove(&task);
+                    }
+                    Err(error) => {
+                        let key = names.remove(&error.id()).unwrap_or_default();
+                        tracing::error!(subject = key, %error, "a verdict stream panicked; it is opened again");
+                        if let Some((_, token)) = watches.remove(&key) {
+                            token.cancel();
+                        }
+                    }
+                },
             }
         }
     }
@@ -203,10 +219,7 @@ async fn listen(service: &Service, subject: &Subject, told: &mut Option<Verdict>
 /// told again by the next report.
 async fn hear(service: &Service, subject: &Subject, report: &Report, told: &mut Option<Verdict>) {
     let verdict = report.summary.verdict;
-    let key = subject
-        .rollout
-        .as_ref()
-        .map_or_else(|| subject.endpoint.to_string(), ToString::to_string);
+    let key = subject.key();
     service.live.put(&key, report.summary.clone());
     if *told == Some(verdict) {
         return;

@@ -1,16 +1,16 @@
 //! Does what decisions have queued: each item at least once, at most a bounded number at a time, and none of
 //! them twice at once. An item that fails in passing is put off; its rollout's deadline bounds how often.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use slipway_platform::clock::Timestamp;
 use slipway_platform::tasks::Nudge;
 use slipway_platform::{Error, Result};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::service::Service;
 use crate::store::work::{self, Item};
@@ -33,12 +33,18 @@ pub enum Done {
 
 /// Works until the shutdown; what is under way then is given up, and done again after the restart.
 pub async fn run(service: Arc<Service>, at_once: usize, nudge: Nudge, shutdown: CancellationToken) {
-    let mut under_way = FuturesUnordered::new();
+    // Tasks of their own: an item that holds a connection goes on while this loop waits for one.
+    let mut under_way = JoinSet::new();
+    let mut names: HashMap<Id, String> = HashMap::new();
     let mut taken: HashSet<String> = HashSet::new();
     loop {
         let wait = match take(&service, at_once, &mut taken).await {
             Ok((items, wait)) => {
-                under_way.extend(items.into_iter().map(|item| perform(service.clone(), item)));
+                for item in items {
+                    let id = item.id.clone();
+                    let task = perform(service.clone(), item).in_current_span();
+                    names.insert(under_way.spawn(task).id(), id);
+                }
                 wait
             }
             Err(error) => {
@@ -48,7 +54,13 @@ pub async fn run(service: Arc<Service>, at_once: usize, nudge: Nudge, shutdown: 
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            Some(id) = under_way.next(), if !under_way.is_empty() => {
+            Some(ended) = under_way.join_next_with_id(), if !under_way.is_empty() => {
+                let (task, panicked) = ended.map_or_else(|error: JoinError| (error.id(), Some(error)), |(task, ())| (task, None));
+                let id = names.remove(&task).unwrap_or_default();
+                if let Some(error) = panicked {
+                    tracing::error!(work = id, %error, "work panicked; it is tried again");
+                    tokio::time::sleep(BACKOFF_MIN).await;
+                }
                 taken.remove(&id);
             }
             () = nudge.nudged() => {}
@@ -82,7 +94,7 @@ async fn take(
     ))
 }
 
-async fn perform(service: Arc<Service>, item: Item) -> String {
+async fn perform(service: Arc<Service>, item: Item) {
     let outcome = match service.perform(&item).await {
         Ok(Done::Yes) => Ok(()),
         Ok(Done::NotBefore(time)) => {
@@ -98,7 +110,6 @@ async fn perform(service: Arc<Service>, item: Item) -> String {
         tracing::warn!(work = item.id, %error, "work not put off; it is tried again");
         tokio::time::sleep(BACKOFF_MIN).await;
     }
-    item.id
 }
 
 async fn put_off(service: &Service, item: &Item, wait: Duration, error: &str) -> Result<()> {

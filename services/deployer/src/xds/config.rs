@@ -39,7 +39,7 @@ impl Default for XdsConfig {
 }
 
 impl XdsConfig {
-    pub(super) fn proxy_lease(&self) -> Duration {
+    pub(crate) fn proxy_lease(&self) -> Duration {
         Duration::from_secs(self.proxy_lease_seconds)
     }
 }

@@ -222,7 +222,7 @@ async fn a_rule_that_is_switched_off_withholds_the_rollback_and_says_so() {
 }
 
 #[tokio::test]
-async fn an_anomaly_under_a_pin_is_withheld_and_paged() {
+async fn an_anomaly_under_a_pin_is_withheld_paged_and_acted_on_when_the_pin_is_gone() {
     let (mut world, _) = promoted().await;
     let request = SetTrafficRequest {
         endpoint: ENDPOINT.into(),
@@ -255,6 +255,12 @@ async fn an_anomaly_under_a_pin_is_withheld_and_paged() {
     assert_eq!(shares(&world.traffic().await), [(1, 20), (2, 80)]);
     let page: event::Page = world.event("a-test", |_| true).await;
     assert_eq!(page.code, "rollback_withheld");
+    let request = slipway_proto::deployer::v1::UnpinRequest {
+        endpoint: ENDPOINT.into(),
+        reason: "the game day is over".into(),
+    };
+    let traffic = world.client.unpin(request).await.unwrap().into_inner();
+    assert_eq!(shares(&traffic), [(1, 100)]);
     world.stop().await;
 }
 

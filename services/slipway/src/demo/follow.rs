@@ -232,15 +232,15 @@ fn describe(rollout: &deployer::Rollout, status: &deployer::EndpointStatus) -> (
     if percent > 0 {
         text.push_str(&format!(", {percent} % of traffic"));
     }
-    if let Some(verdict) = rollout
-        .verdict
-        .as_ref()
-        .filter(|one| !one.verdict.is_empty())
-    {
-        text.push_str(&format!(
+    match &rollout.verdict {
+        Some(verdict) if verdict.verdict == "UNMEASURABLE" => {
+            text.push_str(&format!(", UNMEASURABLE: {}", verdict.text));
+        }
+        Some(verdict) if !verdict.verdict.is_empty() => text.push_str(&format!(
             ", {} after {} requests, {} failed",
             verdict.verdict, verdict.candidate_observations, verdict.candidate_failures
-        ));
+        )),
+        _ => {}
     }
     (f64::from(percent) / 100.0, text)
 }
