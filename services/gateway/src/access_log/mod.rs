@@ -10,8 +10,8 @@ mod client;
 mod entry;
 mod record;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -44,19 +44,26 @@ pub struct AccessLog {
 /// How many records there were.
 #[derive(Debug, Default)]
 pub struct Counts {
-    sequence: AtomicU64,
+    /// Held while a record gets its number and its place in the queue: were they two steps, a batch could end
+    /// between them, and the receiver would take a late record for a lost one.
+    sequence: Mutex<u64>,
     dropped: AtomicU64,
 }
 
 impl Counts {
     /// Records so far, dropped ones included.
     pub fn records(&self) -> u64 {
-        self.sequence.load(Ordering::Relaxed)
+        *self.lock()
     }
 
     /// Records that found the queue full.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        // A number is whole whatever happened to its last holder.
+        self.sequence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,11 +96,11 @@ impl AccessLog {
     /// Puts a record into the queue, or drops and counts it.
     pub fn put(&self, record: Record) {
         let Some(queue) = &self.queue else { return };
-        let sequence = self.counts.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-        if queue
-            .try_send(Box::new(Numbered { sequence, record }))
-            .is_err()
-        {
+        let mut last = self.counts.lock();
+        *last += 1;
+        let sequence = *last;
+        let numbered = Box::new(Numbered { sequence, record });
+        if queue.try_send(numbered).is_err() {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

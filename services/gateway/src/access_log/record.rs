@@ -268,6 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn records_of_many_threads_leave_the_queue_in_the_order_of_their_numbers() {
+        const THREADS: u64 = 4;
+        const EACH: u64 = 5_000;
+        let (log, mut queue) = AccessLog::bounded((THREADS * EACH) as usize);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| (0..EACH).for_each(|_| log.put(record())));
+            }
+        });
+        for expected in 1..=THREADS * EACH {
+            assert_eq!(queue.try_recv().unwrap().sequence, expected);
+        }
+    }
+
+    #[test]
     fn a_full_queue_drops_counts_and_leaves_a_gap() {
         let (log, mut queue) = AccessLog::bounded(1);
         for _ in 0..3 {
