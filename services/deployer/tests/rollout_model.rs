@@ -13,14 +13,17 @@
 
 #[path = "rollout_model/check.rs"]
 mod check;
+#[path = "rollout_model/environment.rs"]
+mod environment;
 #[path = "rollout_model/world.rs"]
 mod world;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
 
+use environment::Environment;
 use stateright::{Checker, Model, Property};
-use world::{Action, Environment, World};
+use world::{Action, World};
 
 impl Model for Environment {
     type State = World;

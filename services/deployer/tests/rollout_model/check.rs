@@ -8,7 +8,8 @@ use slipway_deployer::domain::serving::Serving;
 use slipway_platform::clock::Timestamp;
 use stateright::Property;
 
-use crate::world::{Action, CANDIDATE, Environment, World, judged};
+use crate::environment::Environment;
+use crate::world::{Action, CANDIDATE, World, judged};
 
 const NOW: Timestamp = Timestamp(0);
 

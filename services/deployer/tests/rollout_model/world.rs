@@ -1,4 +1,4 @@
-//! The environment of one rollout, and everything that may happen in it.
+//! A rollout with what is around it, and everything that may happen to it.
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -7,11 +7,10 @@ use std::time::Duration;
 use slipway_deployer::domain::decide::{Decision, decide, settle};
 use slipway_deployer::domain::incident::{Answer, answer};
 use slipway_deployer::domain::rollout::{
-    BeginRollback, Command, Deadlines, Fault, PausedFrom, Phase, Plan, Progress, RollbackWhy,
-    Rollout, RolloutEvent, Stage, Verdict, begin, begin_rollback,
+    BeginRollback, Command, Fault, PausedFrom, Phase, Progress, RollbackWhy, Rollout, RolloutEvent,
+    Stage, Verdict, begin_rollback,
 };
-use slipway_deployer::domain::serving::{KnownGood, Pin, Serving};
-use slipway_deployer::domain::strategy::{OnInsufficient, Strategy, TrafficStep};
+use slipway_deployer::domain::serving::{Pin, Serving};
 use slipway_deployer::domain::traffic::{Revision, Traffic};
 use slipway_platform::clock::Timestamp;
 
@@ -19,16 +18,9 @@ use crate::check;
 
 pub const STABLE: Revision = Revision(1);
 pub const CANDIDATE: Revision = Revision(2);
-const SECOND: Duration = Duration::from_secs(1);
-const NOW: Timestamp = Timestamp(0);
+pub const SECOND: Duration = Duration::from_secs(1);
+pub const NOW: Timestamp = Timestamp(0);
 const PINS_MAX: u8 = 1;
-
-/// Which rollouts are modelled.
-#[derive(Debug, Clone)]
-pub struct Environment {
-    steps: Vec<TrafficStep>,
-    first: bool,
-}
 
 /// A rollout, its endpoint, and what is around them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,116 +102,6 @@ impl Action {
             self,
             Action::PersonPins(_) | Action::PersonSays(_) | Action::ChangesBehind
         )
-    }
-}
-
-impl Environment {
-    /// Two steps, held when evidence is missing.
-    pub fn canary() -> Self {
-        Self {
-            steps: vec![
-                step(50, OnInsufficient::Pause),
-                step(100, OnInsufficient::Pause),
-            ],
-            first: false,
-        }
-    }
-
-    /// Promotes the first step without evidence, and goes back for want of it in the last.
-    pub fn permissive() -> Self {
-        let steps = vec![
-            step(50, OnInsufficient::Promote),
-            step(100, OnInsufficient::Rollback),
-        ];
-        Self {
-            steps,
-            first: false,
-        }
-    }
-
-    /// One step, on an endpoint with a stable.
-    pub fn all_at_once() -> Self {
-        Self {
-            steps: vec![step(100, OnInsufficient::Pause)],
-            first: false,
-        }
-    }
-
-    /// The first rollout of an endpoint; its last step asks for nothing.
-    pub fn first() -> Self {
-        let last = TrafficStep {
-            require_healthy: false,
-            ..step(100, OnInsufficient::Pause)
-        };
-        Self {
-            steps: vec![step(50, OnInsufficient::Pause), last],
-            first: true,
-        }
-    }
-
-    pub fn world(&self) -> World {
-        world(
-            Strategy {
-                name: String::new(),
-                steps: self.steps.clone(),
-                soak: SECOND,
-                drain: Duration::ZERO,
-            },
-            self.first,
-        )
-    }
-}
-
-fn step(percent: u8, on_insufficient: OnInsufficient) -> TrafficStep {
-    TrafficStep {
-        percent,
-        min_hold: SECOND,
-        require_healthy: true,
-        on_insufficient,
-        deadline: 2 * SECOND,
-    }
-}
-
-fn world(strategy: Strategy, first: bool) -> World {
-    let serving = if first {
-        Serving::default()
-    } else {
-        Serving {
-            traffic: Traffic::all(STABLE),
-            stable: Some(STABLE),
-            known_good: vec![KnownGood {
-                revision: STABLE,
-                since: NOW,
-                judged: true,
-            }],
-            ready: [STABLE].into(),
-            ..Serving::default()
-        }
-    };
-    let each = 2 * SECOND;
-    let deadlines = Deadlines {
-        pending: each,
-        provisioning: each,
-        checking: each,
-        step: each,
-        soaking: SECOND,
-        paused: each,
-        rolling_back: each,
-    };
-    let plan = Plan {
-        strategy,
-        deadlines,
-        rollback_window: SECOND,
-    };
-    World {
-        rollout: begin(&serving, CANDIDATE, plan, NOW),
-        proxies: serving.traffic.clone(),
-        proxies_generation: 0,
-        serving,
-        issued: BTreeSet::new(),
-        passed: BTreeSet::new(),
-        pins: 0,
-        breach: None,
     }
 }
 
