@@ -1,6 +1,7 @@
 //! Whose fault it was: what the client gets, and what the log says, when something breaks.
 
 use envoy_types::pb::google::protobuf::Duration as ProtoDuration;
+use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -39,11 +40,16 @@ async fn a_reset_before_the_answer_is_the_upstreams_failure_and_is_not_retried()
 
 #[tokio::test]
 async fn a_reset_in_the_middle_of_the_answer_reaches_the_client_and_the_log() {
-    let (gateway, _backend) = gateway_with_backend().await;
-    let answer = Client::new(gateway.address)
-        .send("GET", &format!("{PREFIX}/half"), &[], "")
-        .await;
-    assert!(answer.is_err(), "a truncated answer must not look whole");
+    let (gateway, backend) = gateway_with_backend().await;
+    let mut answer = Client::new(gateway.address)
+        .start("GET", &format!("{PREFIX}/half"), &[], "")
+        .await
+        .unwrap();
+    let begun = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(begun, "0123456789");
+    backend.seen.go_on.notify_one();
+    let rest = answer.collect().await;
+    assert!(rest.is_err(), "a truncated answer must not look whole");
     let entry = gateway.als.entry_of("/half").await;
     assert!(
         entry.flags().upstream_connection_termination

@@ -115,7 +115,7 @@ async fn answer(
     let gone = OnDrop(seen.clone());
     let mut response = match parts.uri.path() {
         "/reset" => return Err("reset".into()),
-        "/half" => half(),
+        "/half" => half(seen.clone()),
         "/hang" => {
             std::future::pending::<()>().await;
             unreachable!()
@@ -167,15 +167,15 @@ fn text(text: &'static str) -> Response<Body> {
     )
 }
 
-/// Promises a hundred bytes, sends ten and breaks off.
-fn half() -> Response<Body> {
+/// Promises a hundred bytes, sends ten, and breaks off when it is told to go on.
+fn half(seen: Arc<Seen>) -> Response<Body> {
     let (parts, body) = parts();
     tokio::spawn(async move {
         parts
             .send(Ok(Frame::data(Bytes::from_static(b"0123456789"))))
             .await
             .unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        seen.go_on.notified().await;
         let _ = parts.send(Err("broken off".into())).await;
     });
     let mut response = Response::new(body);
