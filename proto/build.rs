@@ -13,7 +13,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "slipway/evaluator/v1/evaluator.proto",
         "slipway/deployer/v1/deployer.proto",
         "slipway/detector/v1/detector.proto",
+        "slipway/detector/v1/peer.proto",
         "slipway/event/v1/events.proto",
+        "slipway/event/v1/event_service.proto",
     ];
     let descriptors = protox::compile(files, [root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

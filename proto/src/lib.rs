@@ -48,7 +48,7 @@ pub mod detector {
     }
 }
 
-/// The data of events.
+/// The data of events, and the service that shows them.
 pub mod event {
     /// Version 1.
     pub mod v1 {
