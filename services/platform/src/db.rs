@@ -1,41 +1,48 @@
-//! A service's database: one writer connection, several readers, and the dialect's few differences.
+//! A service's database, on either of two: SQLite in a file, or PostgreSQL that replicas share.
 //!
-//! SQLite is the embedded default: WAL, `synchronous=FULL`, `BEGIN IMMEDIATE` on a single writer, so a
-//! write transaction never fails half-way because another one upgraded its lock. The same SQL text is
-//! meant for PostgreSQL: types are BIGINT, TEXT and bytes, placeholders are `$1`, times are microseconds
-//! UTC, and documents are protobuf bytes beside the columns that are searched.
+//! One portable SQL text per query runs on both: types are BIGINT, TEXT and bytes, placeholders are `$1`,
+//! times are microseconds UTC, and documents are protobuf bytes beside the columns that are searched. SQLite
+//! is the embedded default: WAL, `synchronous=FULL`, `BEGIN IMMEDIATE` on a single writer. On PostgreSQL an
+//! advisory lock makes a single writer of all replicas, so what is right on one is right on the other; in
+//! both a write transaction sees everything that was committed before it began. [`Db::begin_for`] narrows
+//! the lock to one aggregate.
+//!
+//! Two differences stay. On PostgreSQL a statement that failed has ended its transaction: only a rollback
+//! is left. And a handle hears of the commits of other replicas only soon, not at once.
 //!
 //! Invariants: a [`Tx`] that is dropped without [`Tx::commit`] leaves nothing behind; readers cannot
 //! write; a commit that published events nudges the outbox relay after, and only after, it succeeded.
 
+mod errors;
 mod executor;
+mod postgres;
 mod sqlite;
+mod storage;
+pub mod transfer;
+mod tx;
 
-use std::{
-    fs::File,
-    sync::{
-        Arc, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Once,
+    atomic::{AtomicU64, Ordering},
 };
 
-use sqlx::{Any, any::AnyQueryResult, pool::PoolConnection};
-use tokio::sync::{Mutex, watch};
+use sqlx::{Any, pool::PoolConnection};
+use tokio::sync::watch;
 
 use crate::{
-    Error, Result,
-    clock::SystemClock,
-    migrate::{self, Migrations},
+    Result,
+    clock::{Clock, SystemClock, Timestamp},
+    migrate::Migrations,
     tasks::Nudge,
 };
 
+pub use errors::{expect_saved, is_unique_violation};
 pub(crate) use sqlite::lock;
+pub use storage::StorageConfig;
+pub use tx::{Reader, Tx};
 
 /// The word that migrations write for a column of bytes; the migrator replaces it with the dialect's type.
 pub const BYTES: &str = "BYTES";
-
-/// Read connections of one database: two cores' worth of readers twice over; more only queue on the disk.
-const READERS_MAX: u32 = 4;
 
 /// A handle to one service's database; cheap to clone.
 #[derive(Clone)]
@@ -44,18 +51,18 @@ pub struct Db {
 }
 
 struct Inner {
-    writer: sqlx::AnyPool,
-    readers: sqlx::AnyPool,
+    backend: Backend,
     source: String,
-    /// What the writer connection is set to; held while a transaction begins.
-    /// `None` while it is being changed.
-    durability: Mutex<Option<Durability>>,
     outbox_nudge: Nudge,
+    lease_nudge: Nudge,
     commits: watch::Sender<u64>,
-    /// Twice the number of commits, and odd while one is under way.
+    /// Twice the number of this process's commits, and odd while one is under way.
     stamp: AtomicU64,
-    /// Held while the database belongs to this process alone.
-    lock: std::sync::Mutex<Option<File>>,
+}
+
+enum Backend {
+    Sqlite(sqlite::Sqlite),
+    Postgres(postgres::Postgres),
 }
 
 /// What a commit survives.
@@ -76,93 +83,123 @@ impl std::fmt::Debug for Db {
 }
 
 impl Db {
-    /// Opens the database at `url` (`sqlite:/path/to/file.db`, created when it is missing) and brings its
-    /// tables up to date: first the platform's own (outbox, inbox, request ids), then `service`'s.
+    /// Opens the database that `storage` names (a file or a schema is made when it is missing) and brings
+    /// its tables up to date: first the platform's own (outbox, inbox, request ids), then `service`'s.
     ///
+    /// `Precondition` says what a person has to change, `Unavailable` that trying again may help.
     /// `service.name` names the event source: events published through this database say
     /// `//slipway/{name}`.
-    pub async fn open(url: &str, service: &'static Migrations) -> Result<Db> {
-        Db::open_locked(&sqlite::path(url)?, service, None).await
+    pub async fn open(storage: &StorageConfig, service: &'static Migrations) -> Result<Db> {
+        Db::open_as(storage, service, false).await
     }
 
-    /// Like [`Db::open`], for a database that no other process may have open in this way: `Precondition`
-    /// `STORAGE_IN_USE` when one has. Let go by [`Db::close`] or with the last handle.
-    pub async fn open_exclusive(url: &str, service: &'static Migrations) -> Result<Db> {
-        let path = sqlite::path(url)?;
-        let lock = sqlite::lock(&path)?.ok_or_else(|| {
-            let why = "another process has this database open; stop it or use another data folder";
-            Error::precondition("STORAGE_IN_USE", path.display(), why)
-        })?;
-        Db::open_locked(&path, service, Some(lock)).await
-    }
-
-    async fn open_locked(
-        path: &std::path::Path,
+    /// Like [`Db::open`], for a file that no other process may have open in this way: `Precondition`
+    /// `STORAGE_IN_USE` when one has. Let go by [`Db::close`] or with the last handle. On PostgreSQL the
+    /// same as [`Db::open`], see [`Db::is_shared`].
+    pub async fn open_exclusive(
+        storage: &StorageConfig,
         service: &'static Migrations,
-        lock: Option<File>,
     ) -> Result<Db> {
-        let writer = sqlite::pool(path, 1, "").await?;
-        {
-            let mut conn = writer.acquire().await?;
-            // Persistent in the file, so the writer alone sets it, before any reader opens.
-            sqlx::raw_sql("PRAGMA journal_mode = WAL")
-                .execute(&mut *conn)
-                .await?;
-            let sets = [&migrate::PLATFORM, service];
-            migrate::apply(&mut conn, migrate::Dialect::Sqlite, &sets, &SystemClock).await?;
-        }
-        let readers = sqlite::pool(path, READERS_MAX, "PRAGMA query_only = ON;").await?;
+        Db::open_as(storage, service, true).await
+    }
+
+    async fn open_as(
+        storage: &StorageConfig,
+        service: &'static Migrations,
+        exclusive: bool,
+    ) -> Result<Db> {
+        storage.check()?;
+        let (commits, outbox_nudge, lease_nudge) =
+            (watch::Sender::new(0), Nudge::new(), Nudge::new());
+        let backend = if storage.is_postgres() {
+            let heard = postgres::Heard {
+                commits: commits.clone(),
+                events: outbox_nudge.clone(),
+                leases: lease_nudge.clone(),
+            };
+            Backend::Postgres(postgres::Postgres::open(storage, service, heard).await?)
+        } else {
+            Backend::Sqlite(sqlite::Sqlite::open(storage, service, exclusive).await?)
+        };
         Ok(Db {
             inner: Arc::new(Inner {
-                writer,
-                readers,
+                backend,
                 source: format!("//slipway/{}", service.name),
-                durability: Mutex::new(Some(Durability::Full)),
-                outbox_nudge: Nudge::new(),
-                commits: watch::channel(0).0,
+                outbox_nudge,
+                lease_nudge,
+                commits,
                 stamp: AtomicU64::new(0),
-                lock: std::sync::Mutex::new(lock),
             }),
         })
     }
 
     /// A pooled read connection. Each statement sees the newest commit; writing through it fails.
     pub async fn read(&self) -> Result<Reader> {
-        Ok(Reader {
-            conn: self.inner.readers.acquire().await?,
-        })
+        Ok(Reader::new(match &self.inner.backend {
+            Backend::Sqlite(sqlite) => sqlite.read().await?,
+            Backend::Postgres(postgres) => postgres.read().await?,
+        }))
     }
 
-    /// Begins a write transaction on the single writer; waits while another one is open.
+    /// Begins a write transaction. There is one at a time, in all replicas; waits while another one is open.
     pub async fn begin(&self) -> Result<Tx> {
-        self.begin_as(Durability::Full).await
+        self.begin_as(None, Durability::Full).await
+    }
+
+    /// Begins a write transaction that leaves every row alone but those of the aggregate `key`: it excludes
+    /// [`Db::begin`] and other transactions of the same key, and runs beside those of other keys. On SQLite
+    /// the same as [`Db::begin`].
+    pub async fn begin_for(&self, key: &str) -> Result<Tx> {
+        self.begin_as(Some(key), Durability::Full).await
     }
 
     /// Like [`Db::begin`], for writes whose loss is repaired by doing them again: the commit survives the
     /// crash of this process, but perhaps not a loss of power.
     pub(crate) async fn begin_relaxed(&self) -> Result<Tx> {
-        self.begin_as(Durability::Relaxed).await
+        self.begin_as(None, Durability::Relaxed).await
     }
 
-    async fn begin_as(&self, wanted: Durability) -> Result<Tx> {
-        let writer = &self.inner.writer;
-        let mut durability = self.inner.durability.lock().await;
-        if *durability != Some(wanted) {
-            let pragma = match wanted {
-                Durability::Full => "PRAGMA synchronous = FULL",
-                Durability::Relaxed => "PRAGMA synchronous = NORMAL",
-            };
-            // A call that is dropped half-way must not leave a wrong belief behind.
-            *durability = None;
-            sqlx::raw_sql(pragma).execute(writer).await?;
-            *durability = Some(wanted);
+    async fn begin_as(&self, key: Option<&str>, durability: Durability) -> Result<Tx> {
+        let open = match &self.inner.backend {
+            Backend::Sqlite(sqlite) => tx::Open::Sqlite(sqlite.begin(durability).await?),
+            Backend::Postgres(postgres) => {
+                tx::Open::Postgres(postgres.begin(key, durability).await?)
+            }
+        };
+        Ok(Tx::new(open, self.clone()))
+    }
+
+    /// Whether replicas of this process may read and write the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.inner.backend, Backend::Postgres(_))
+    }
+
+    /// The time by the database's clock, which all replicas have in common.
+    pub async fn now(&self) -> Result<Timestamp> {
+        match &self.inner.backend {
+            Backend::Sqlite(_) => Ok(SystemClock.now()),
+            Backend::Postgres(postgres) => postgres.now().await,
         }
-        let inner = writer.begin_with("BEGIN IMMEDIATE").await?;
-        Ok(Tx {
-            inner,
-            db: self.clone(),
-            published: false,
-        })
+    }
+
+    /// The connection that leases are kept over; `None` where there are no replicas.
+    pub(crate) async fn lease_connection(&self) -> Result<Option<PoolConnection<Any>>> {
+        match &self.inner.backend {
+            Backend::Sqlite(_) => Ok(None),
+            Backend::Postgres(postgres) => Ok(Some(postgres.lease_connection().await?)),
+        }
+    }
+
+    /// Notified when another replica has let go of leases.
+    pub(crate) fn lease_nudge(&self) -> Nudge {
+        self.inner.lease_nudge.clone()
+    }
+
+    /// Tells the other replicas that there are leases to be had.
+    pub(crate) fn leases_were_released(&self) {
+        if let Backend::Postgres(postgres) = &self.inner.backend {
+            postgres.ring(postgres::News::Leases);
+        }
     }
 
     /// The CloudEvents `source` of what this database publishes, `//slipway/registry`.
@@ -170,164 +207,62 @@ impl Db {
         &self.inner.source
     }
 
-    /// Notified after each commit that put an event into the outbox.
+    /// Notified after each commit that put an event into the outbox, on whichever replica.
     pub fn outbox_nudge(&self) -> Nudge {
         self.inner.outbox_nudge.clone()
     }
 
-    /// Counts this process's committed write transactions, so that a `Watch…` stream can wait for the
-    /// next change instead of polling.
+    /// Rises with every committed write transaction, so that a `Watch…` stream can wait for the next change
+    /// instead of polling. On a shared database it rises for those of other replicas too, and once a second
+    /// in case word of one was lost.
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.inner.commits.subscribe()
     }
 
-    /// A stamp that stays the same until the next commit of this process; `None` while one is under way.
+    /// A stamp that stays the same until the next commit of this process; `None` while one is under way,
+    /// and always on a shared database.
     ///
     /// What was read between two equal stamps is still what the database holds, if it was opened
     /// [exclusively](Db::open_exclusive).
     pub fn stamp(&self) -> Option<u64> {
         let stamp = self.inner.stamp.load(Ordering::SeqCst);
-        stamp.is_multiple_of(2).then_some(stamp)
+        (!self.is_shared() && stamp.is_multiple_of(2)).then_some(stamp)
     }
 
     /// Closes all connections after their current statement; later calls fail.
     pub async fn close(&self) {
-        self.inner.readers.close().await;
-        self.inner.writer.close().await;
-        let mut lock = self
-            .inner
-            .lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *lock = None;
-    }
-}
-
-/// A read connection; `&mut *reader` (or `&mut reader`) is an sqlx executor.
-#[derive(Debug)]
-pub struct Reader {
-    conn: PoolConnection<Any>,
-}
-
-/// A write transaction; `&mut *tx` (or `&mut tx`) is an sqlx executor. Dropped without a commit, it is
-/// rolled back.
-pub struct Tx {
-    inner: sqlx::Transaction<'static, Any>,
-    db: Db,
-    published: bool,
-}
-
-impl std::fmt::Debug for Tx {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tx")
-            .field("db", &self.db)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Tx {
-    /// Commits. `Unavailable` means that nothing happened; `OutcomeUnknown` that the answer was lost. Once
-    /// begun it goes to its end, also when the caller goes away.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "ends by itself, and must not end with the caller"
-    )]
-    pub async fn commit(self) -> Result<()> {
-        let commit = tokio::spawn(async move {
-            let Tx {
-                inner,
-                db,
-                published,
-            } = self;
-            db.inner.stamp.fetch_add(1, Ordering::SeqCst);
-            let outcome = inner.commit().await.map_err(commit_error);
-            let stamp = db.inner.stamp.fetch_add(1, Ordering::SeqCst) + 1;
-            outcome?;
-            db.inner.commits.send_replace(stamp / 2);
-            if published {
-                db.inner.outbox_nudge.notify();
-            }
-            Ok(())
-        });
-        commit.await.unwrap_or_else(|e| {
-            Err(Error::OutcomeUnknown {
-                what: format!("commit: {e}"),
-            })
-        })
+        match &self.inner.backend {
+            Backend::Sqlite(sqlite) => sqlite.close().await,
+            Backend::Postgres(postgres) => postgres.close().await,
+        }
     }
 
-    /// Rolls back now instead of on drop.
-    pub async fn rollback(self) -> Result<()> {
-        Ok(self.inner.rollback().await?)
+    fn commit_begins(&self) {
+        self.inner.stamp.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The database that this transaction writes to.
-    pub fn db(&self) -> &Db {
-        &self.db
+    fn commit_ends(&self) {
+        self.inner.stamp.fetch_add(1, Ordering::SeqCst);
     }
 
-    pub(crate) fn mark_published(&mut self) {
-        self.published = true;
-    }
-}
-
-/// Fails with `Conflict` when a save by generation met no row: `current` is what the row says now.
-pub fn expect_saved(result: &AnyQueryResult, name: &str, current: &str) -> Result<()> {
-    if result.rows_affected() == 0 {
-        return Err(Error::Conflict {
-            name: name.to_owned(),
-            current: current.to_owned(),
-            reason: "the resource changed in between; read it again and decide anew".to_owned(),
-        });
-    }
-    Ok(())
-}
-
-/// Whether a statement failed because a row with the same key is there already.
-pub fn is_unique_violation(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(db) if db.is_unique_violation())
-}
-
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                unavailable(&error)
-            }
-            sqlx::Error::Io(_) => unavailable(&error),
-            sqlx::Error::Database(db) if is_passing(db.code().as_deref()) => unavailable(&error),
-            _ => Error::internal("storage", error),
+    /// Tells everybody who waits for a change, here and in other replicas.
+    fn committed(&self, published: bool) {
+        self.inner.commits.send_modify(|count| *count += 1);
+        if published {
+            self.inner.outbox_nudge.notify();
+        }
+        if let Backend::Postgres(postgres) = &self.inner.backend {
+            postgres.ring(match published {
+                true => postgres::News::Events,
+                false => postgres::News::Rows,
+            });
         }
     }
 }
 
-fn unavailable(error: &sqlx::Error) -> Error {
-    Error::Unavailable {
-        what: format!("storage: {error}"),
-    }
-}
-
-/// SQLite's primary result codes BUSY, LOCKED, IOERR and FULL, and PostgreSQL's serialization failure and
-/// deadlock: the statement did not happen and may succeed later.
-fn is_passing(code: Option<&str>) -> bool {
-    let Some(code) = code else { return false };
-    if matches!(code, "40001" | "40P01") {
-        return true;
-    }
-    code.parse::<u32>()
-        .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13) && code < 10_000)
-}
-
-/// A commit whose connection broke may have happened; one that the database refused did not.
-fn commit_error(error: sqlx::Error) -> Error {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
-            Error::OutcomeUnknown {
-                what: format!("commit: {error}"),
-            }
-        }
-        other => other.into(),
-    }
+fn install_drivers() {
+    static DRIVERS: Once = Once::new();
+    DRIVERS.call_once(sqlx::any::install_default_drivers);
 }
 
 #[cfg(test)]

@@ -61,6 +61,14 @@ pub enum Error {
     /// The request itself is wrong. `INVALID_ARGUMENT` with every field violation.
     #[error("invalid request: {0}")]
     Invalid(Violations),
+    /// What was asked for lies outside of what is there. `OUT_OF_RANGE`.
+    #[error("{description}")]
+    OutOfRange {
+        /// A stable UPPER_SNAKE reason that clients may compare with.
+        reason: &'static str,
+        /// What lies outside and what to do about it, for people.
+        description: String,
+    },
     /// A limit is reached. `RESOURCE_EXHAUSTED`; try again later.
     #[error("exhausted: {what}")]
     Exhausted {
@@ -71,6 +79,13 @@ pub enum Error {
     #[error("unavailable: {what}")]
     Unavailable {
         /// What could not be reached.
+        what: String,
+    },
+    /// Transactions got in each other's way and this one was given up: nothing happened, and the same call
+    /// done again at once may succeed. `UNAVAILABLE`, reason `STORAGE_CONTENDED`.
+    #[error("contended: {what}")]
+    Contended {
+        /// What was contended for.
         what: String,
     },
     /// It may or may not have happened: read before deciding. `UNKNOWN`, reason `OUTCOME_UNKNOWN`.
@@ -157,12 +172,14 @@ impl Error {
             Error::Conflict { .. }
             | Error::Exhausted { .. }
             | Error::Unavailable { .. }
+            | Error::Contended { .. }
             | Error::OutcomeUnknown { .. }
             | Error::DeadlineExceeded { .. } => true,
             Error::NotFound { .. }
             | Error::AlreadyExists { .. }
             | Error::Precondition { .. }
             | Error::Invalid(_)
+            | Error::OutOfRange { .. }
             | Error::Internal { .. } => false,
         }
     }
@@ -173,10 +190,12 @@ impl Error {
             Error::NotFound { .. }
             | Error::AlreadyExists { .. }
             | Error::Precondition { .. }
-            | Error::Invalid(_) => true,
+            | Error::Invalid(_)
+            | Error::OutOfRange { .. } => true,
             Error::Conflict { .. }
             | Error::Exhausted { .. }
             | Error::Unavailable { .. }
+            | Error::Contended { .. }
             | Error::OutcomeUnknown { .. }
             | Error::DeadlineExceeded { .. }
             | Error::Internal { .. } => false,
@@ -191,8 +210,10 @@ impl Error {
             Error::Conflict { .. } => "CONFLICT",
             Error::Precondition { reason, .. } => reason,
             Error::Invalid(_) => "INVALID_ARGUMENT",
+            Error::OutOfRange { reason, .. } => reason,
             Error::Exhausted { .. } => "RESOURCE_EXHAUSTED",
             Error::Unavailable { .. } => "UNAVAILABLE",
+            Error::Contended { .. } => "STORAGE_CONTENDED",
             Error::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
             Error::DeadlineExceeded { .. } => "DEADLINE_EXCEEDED",
             Error::Internal { .. } => "INTERNAL",

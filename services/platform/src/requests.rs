@@ -6,7 +6,12 @@
 use prost::{Message, Name};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result, clock::Timestamp, db::Tx, json};
+use crate::{
+    Error, Result,
+    clock::Timestamp,
+    db::{Tx, is_unique_violation},
+    json,
+};
 
 /// What a request asks for, as bytes to compare: canonical JSON, since the protobuf encoding of a map has
 /// no fixed order. Clear the `request_id` and whatever else may differ between retries first.
@@ -52,7 +57,8 @@ pub async fn replay<M: Message + Default>(
 }
 
 /// Records the answer of `method` to `request_id` in the transaction of its effect. An empty id records
-/// nothing.
+/// nothing. [`Error::Contended`] when another transaction answered the same request meanwhile: done again,
+/// the call is [replayed](replay).
 pub async fn record<M: Message>(
     tx: &mut Tx,
     method: &str,
@@ -64,7 +70,7 @@ pub async fn record<M: Message>(
     if request_id.is_empty() {
         return Ok(());
     }
-    sqlx::query(
+    let inserted = sqlx::query(
         "INSERT INTO slipway_requests (method, request_id, fingerprint, response, recorded_at) \
          VALUES ($1, $2, $3, $4, $5)",
     )
@@ -74,8 +80,14 @@ pub async fn record<M: Message>(
     .bind(response.encode_to_vec())
     .bind(now.0)
     .execute(&mut *tx)
-    .await?;
-    Ok(())
+    .await;
+    match inserted {
+        Ok(_) => Ok(()),
+        Err(error) if is_unique_violation(&error) => Err(Error::Contended {
+            what: format!("{method} is answered twice at once under one request_id"),
+        }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Forgets the requests recorded before `before`; at most `limit` of them. Returns how many.
@@ -98,7 +110,7 @@ fn digest(fingerprint: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{db::Db, migrate::Migrations};
+    use crate::{db::Db, migrate::Migrations, testing::storage};
 
     static TEST: Migrations = Migrations {
         name: "test",
@@ -108,12 +120,7 @@ mod tests {
     #[tokio::test]
     async fn a_retry_gets_the_first_answer_and_other_content_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let db = Db::open(
-            &format!("sqlite:{}", folder.path().join("a.db").display()),
-            &TEST,
-        )
-        .await
-        .unwrap();
+        let db = Db::open(&storage(folder.path()), &TEST).await.unwrap();
         let answer = prost_types::Timestamp {
             seconds: 5,
             nanos: 7,
@@ -171,6 +178,29 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn the_same_request_answered_twice_at_once_is_contended_and_then_replayed() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(folder.path());
+        let first = Db::open(&storage, &TEST).await.unwrap();
+        let second = Db::open(&storage, &TEST).await.unwrap();
+        let answer = prost_types::Timestamp::default();
+        let mut tx = first.begin_for("a").await.unwrap();
+        record(&mut tx, "Create", "r1", b"x", &answer, Timestamp(1))
+            .await
+            .unwrap();
+        let (commit, other) = tokio::join!(tx.commit(), async {
+            let mut tx = second.begin_for("b").await?;
+            record(&mut tx, "Create", "r1", b"x", &answer, Timestamp(1)).await
+        });
+        commit.unwrap();
+        let error = other.unwrap_err();
+        assert!(matches!(error, Error::Contended { .. }), "{error:?}");
+        let mut tx = second.begin_for("b").await.unwrap();
+        let replayed = replay(&mut tx, "Create", "r1", b"x").await.unwrap();
+        assert_eq!(replayed, Some(answer));
+    }
+
     #[test]
     fn a_fingerprint_does_not_depend_on_the_order_of_maps() {
         let request = || slipway_proto::event::v1::VersionCreated {
@@ -186,12 +216,7 @@ mod tests {
     #[tokio::test]
     async fn a_rolled_back_effect_has_no_recorded_answer() {
         let folder = tempfile::tempdir().unwrap();
-        let db = Db::open(
-            &format!("sqlite:{}", folder.path().join("a.db").display()),
-            &TEST,
-        )
-        .await
-        .unwrap();
+        let db = Db::open(&storage(folder.path()), &TEST).await.unwrap();
         let mut tx = db.begin().await.unwrap();
         record(
             &mut tx,

@@ -5,9 +5,12 @@
 //! and on a [`Nudge`], never twice at once. A panic or an end before the shutdown is logged as an error
 //! and fails the [`Readiness`] of the service. [`Tasks::join`] stops them all and waits to a deadline.
 //!
+//! [`Tasks::every_while`] and [`Tasks::spawn_while`] do the same for as long as a lease is held.
+//!
 //! To keep the order "stop accepting, then cancel the loops", give [`Tasks::new`] a token of its own and
 //! call [`Tasks::join`] once the server has returned.
 
+mod leased;
 mod nudge;
 mod readiness;
 
@@ -18,11 +21,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::error::{Error, Result};
+use crate::telemetry;
 pub use nudge::Nudge;
-pub use readiness::{Readiness, State};
+pub use readiness::{Dependencies, Dependency, EVENT_BUS, Readiness, STORAGE, State};
 
 /// What a task has done so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,7 +107,7 @@ impl Tasks {
         F::Output: Outcome + Send + 'static,
     {
         self.report(name, |report| report.runs += 1);
-        let span = tracing::info_span!("task", task = name);
+        let span = task_span(name);
         self.supervise(
             name,
             async move { future.await.into_result() }.instrument(span),
@@ -124,7 +128,7 @@ impl Tasks {
         self.supervise(name, async move {
             loop {
                 tasks.report(name, |report| report.runs += 1);
-                let span = tracing::info_span!("task", task = name);
+                let span = task_span(name);
                 let outcome = work().instrument(span).await;
                 tasks.note_run(name, outcome);
                 tokio::select! {
@@ -232,6 +236,12 @@ impl Tasks {
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The name of the task on its log lines. It is no span of a trace: a task has no end, and what it does for
+/// somebody has a span with the context that was stored with it.
+fn task_span(name: &'static str) -> Span {
+    tracing::info_span!(target: telemetry::UNTRACED, "task", task = name)
 }
 
 fn describe(error: &Error) -> String {

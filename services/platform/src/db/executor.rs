@@ -10,31 +10,25 @@ use sqlx::{
 
 use super::{Reader, Tx};
 
-impl Deref for Reader {
-    type Target = AnyConnection;
-    fn deref(&self) -> &AnyConnection {
-        &self.conn
-    }
+macro_rules! deref_to_connection {
+    ($name:ty) => {
+        impl Deref for $name {
+            type Target = AnyConnection;
+            fn deref(&self) -> &AnyConnection {
+                self.connection()
+            }
+        }
+
+        impl DerefMut for $name {
+            fn deref_mut(&mut self) -> &mut AnyConnection {
+                self.connection_mut()
+            }
+        }
+    };
 }
 
-impl DerefMut for Reader {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.conn
-    }
-}
-
-impl Deref for Tx {
-    type Target = AnyConnection;
-    fn deref(&self) -> &AnyConnection {
-        &self.inner
-    }
-}
-
-impl DerefMut for Tx {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.inner
-    }
-}
+deref_to_connection!(Tx);
+deref_to_connection!(Reader);
 
 macro_rules! executor_through_deref {
     ($name:ty) => {

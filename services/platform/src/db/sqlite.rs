@@ -3,28 +3,108 @@
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
-    sync::{Arc, Once},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
-use sqlx::{AssertSqlSafe, any::AnyPoolOptions, pool::PoolOptions};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Transaction, any::AnyPoolOptions, pool::PoolConnection};
+use tokio::sync::Mutex;
 
-use crate::{Error, Result};
+use super::{Durability, storage::StorageConfig};
+use crate::{
+    Error, Result,
+    clock::SystemClock,
+    migrate::{self, Dialect, Migrations},
+};
 
-/// How long a caller waits for a connection before it is told that the storage is unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Read connections of one database: two cores' worth of readers twice over; more only queue on the disk.
+pub(super) const READERS_MAX: u32 = 4;
 /// How long a connection waits for another process's lock.
 pub(super) const BUSY_TIMEOUT_MS: u32 = 5_000;
 
+/// One file: a single writer connection and several readers.
+pub(super) struct Sqlite {
+    writer: AnyPool,
+    readers: AnyPool,
+    /// What the writer connection is set to; held while a transaction begins.
+    /// `None` while it is being changed.
+    durability: Mutex<Option<Durability>>,
+    /// Held while the database belongs to this process alone.
+    lock: std::sync::Mutex<Option<File>>,
+}
+
+impl Sqlite {
+    /// Opens the file and brings its tables up to date. When it is to be exclusive: `Precondition`
+    /// `STORAGE_IN_USE` when another process has it so.
+    pub async fn open(
+        storage: &StorageConfig,
+        service: &'static Migrations,
+        exclusive: bool,
+    ) -> Result<Self> {
+        super::install_drivers();
+        let path = path(storage.url.expose())?;
+        let lock = match exclusive {
+            false => None,
+            true => Some(lock(&path)?.ok_or_else(|| {
+                let why =
+                    "another process has this database open; stop it or use another data folder";
+                Error::precondition("STORAGE_IN_USE", path.display(), why)
+            })?),
+        };
+        let wait = Duration::from_millis(storage.acquire_timeout_ms);
+        let writer = pool(&path, 1, wait, "").await?;
+        {
+            let mut conn = writer.acquire().await?;
+            // Persistent in the file, so the writer alone sets it, before any reader opens.
+            sqlx::raw_sql("PRAGMA journal_mode = WAL")
+                .execute(&mut *conn)
+                .await?;
+            let (sets, shown) = ([&migrate::PLATFORM, service], path.display().to_string());
+            migrate::apply(&mut conn, Dialect::Sqlite, &sets, &SystemClock, &shown).await?;
+        }
+        let readers = pool(&path, READERS_MAX, wait, "PRAGMA query_only = ON;").await?;
+        Ok(Self {
+            writer,
+            readers,
+            durability: Mutex::new(Some(Durability::Full)),
+            lock: std::sync::Mutex::new(lock),
+        })
+    }
+
+    /// Begins a write transaction; waits while another one is open.
+    pub async fn begin(&self, wanted: Durability) -> Result<Transaction<'static, Any>> {
+        let mut durability = self.durability.lock().await;
+        if *durability != Some(wanted) {
+            let pragma = match wanted {
+                Durability::Full => "PRAGMA synchronous = FULL",
+                Durability::Relaxed => "PRAGMA synchronous = NORMAL",
+            };
+            // A call that is dropped half-way must not leave a wrong belief behind.
+            *durability = None;
+            sqlx::raw_sql(pragma).execute(&self.writer).await?;
+            *durability = Some(wanted);
+        }
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    pub async fn read(&self) -> Result<PoolConnection<Any>> {
+        Ok(self.readers.acquire().await?)
+    }
+
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// Opens a pool whose connections each run `more` after the settings that all have.
-pub(super) async fn pool(path: &Path, connections: u32, more: &str) -> Result<sqlx::AnyPool> {
-    static DRIVERS: Once = Once::new();
-    DRIVERS.call_once(sqlx::any::install_default_drivers);
+async fn pool(path: &Path, connections: u32, wait: Duration, more: &str) -> Result<AnyPool> {
     let pragmas: Arc<str> = pragmas(more).into();
-    let options: AnyPoolOptions = PoolOptions::new()
+    let options = AnyPoolOptions::new()
         .max_connections(connections)
         .min_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(wait)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
@@ -46,12 +126,12 @@ fn pragmas(more: &str) -> String {
 }
 
 /// The file that `sqlite:/path/to/file.db` names; its folder is created.
-pub(super) fn path(url: &str) -> Result<PathBuf> {
+fn path(url: &str) -> Result<PathBuf> {
     let path = url
         .strip_prefix("sqlite://")
         .or_else(|| url.strip_prefix("sqlite:"))
         .filter(|path| !path.is_empty() && *path != ":memory:")
-        .ok_or_else(|| Error::invalid("storage_url", "must be sqlite:/path/to/file.db"))?;
+        .ok_or_else(|| Error::invalid("storage.url", "must be sqlite:/path/to/file.db"))?;
     let path = std::path::absolute(path).map_err(|e| Error::internal("storage path", e))?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| unavailable(folder, &e))?;

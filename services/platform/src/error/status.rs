@@ -47,8 +47,10 @@ impl From<Error> for Status {
             Error::Internal { context, source } => {
                 tracing::error!(context, error = %chain(source.as_ref()), "internal error");
             }
+            Error::OutOfRange { .. } => {}
             Error::Exhausted { what }
             | Error::Unavailable { what }
+            | Error::Contended { what }
             | Error::OutcomeUnknown { what }
             | Error::DeadlineExceeded { what } => {
                 metadata.insert("what".to_owned(), what.clone());
@@ -92,6 +94,10 @@ impl From<Status> for Error {
             Code::FailedPrecondition => precondition(&status, "FAILED_PRECONDITION"),
             Code::PermissionDenied => precondition(&status, "PERMISSION_DENIED"),
             Code::Unauthenticated => precondition(&status, "UNAUTHENTICATED"),
+            Code::OutOfRange if info.is_some() => Error::OutOfRange {
+                reason: info.map_or("OUT_OF_RANGE", |i| intern(&i.reason, "OUT_OF_RANGE")),
+                description: message.clone(),
+            },
             Code::InvalidArgument | Code::OutOfRange => Error::Invalid(violations(&status)),
             Code::ResourceExhausted => Error::Exhausted { what: what() },
             Code::Unavailable => Error::Unavailable { what: what() },
@@ -116,8 +122,9 @@ fn code(error: &Error) -> Code {
         Error::Conflict { .. } => Code::Aborted,
         Error::Precondition { .. } => Code::FailedPrecondition,
         Error::Invalid(_) => Code::InvalidArgument,
+        Error::OutOfRange { .. } => Code::OutOfRange,
         Error::Exhausted { .. } => Code::ResourceExhausted,
-        Error::Unavailable { .. } => Code::Unavailable,
+        Error::Unavailable { .. } | Error::Contended { .. } => Code::Unavailable,
         Error::OutcomeUnknown { .. } => Code::Unknown,
         Error::DeadlineExceeded { .. } => Code::DeadlineExceeded,
         Error::Internal { .. } => Code::Internal,
@@ -214,6 +221,14 @@ mod tests {
                 "INVALID_ARGUMENT",
             ),
             (
+                Error::OutOfRange {
+                    reason: "RESUME_TOKEN_EXPIRED",
+                    description: "begin again".into(),
+                },
+                Code::OutOfRange,
+                "RESUME_TOKEN_EXPIRED",
+            ),
+            (
                 Error::Exhausted {
                     what: "streams".into(),
                 },
@@ -252,6 +267,19 @@ mod tests {
             );
             assert_eq!(format!("{back:?}"), debug);
         }
+    }
+
+    /// What is done again is the call that met the contention, not the calls that led to it.
+    #[test]
+    fn contention_elsewhere_is_unavailable_here() {
+        let what = "storage".to_owned();
+        let (status, back) = round_trip(Error::Contended { what });
+        let info = status.get_error_details().error_info().cloned().unwrap();
+        assert_eq!(
+            (status.code(), info.reason.as_str()),
+            (Code::Unavailable, "STORAGE_CONTENDED")
+        );
+        assert!(matches!(back, Error::Unavailable { .. }));
     }
 
     #[test]

@@ -1,0 +1,267 @@
+//! Keeps the leases of one replica: one statement per period renews all that it holds and tries for all
+//! that it wants.
+//!
+//! A lease lasts seven tenths of `takeover_ms` from the database's point of view, and a little less here,
+//! counted from before the request was sent. Ten periods fit into `takeover_ms`, so a lease whose holder was
+//! killed is taken by another after eight tenths at most.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use sqlx::{Any, pool::PoolConnection};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Instance, ReplicaConfig,
+    claim::{Claim, Lease, Tenure},
+    table,
+};
+use crate::{Error, Result, db::Db, error::chain, tasks::Nudge};
+
+#[derive(Debug)]
+pub(super) struct Keeper {
+    db: Db,
+    instance: Instance,
+    /// How long a lease lasts by the database's clock.
+    term: Duration,
+    period: Duration,
+    claims: Mutex<BTreeMap<String, Entry>>,
+    /// Held while the database is asked, so that a renewal cannot undo a release.
+    turn: tokio::sync::Mutex<()>,
+    nudge: Nudge,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// Wanted for as long as the replica runs.
+    Campaign(Lease),
+    /// Wanted for as long as somebody has it.
+    Taken(Weak<Claim>),
+}
+
+impl Entry {
+    fn lease(&self) -> Option<Lease> {
+        match self {
+            Entry::Campaign(lease) => Some(lease.clone()),
+            Entry::Taken(claim) => Lease::upgrade(claim),
+        }
+    }
+}
+
+impl Keeper {
+    pub fn new(db: Db, instance: Instance, config: &ReplicaConfig) -> Self {
+        let takeover = Duration::from_millis(config.takeover_ms);
+        Self {
+            nudge: db.lease_nudge(),
+            db,
+            instance,
+            term: takeover * 7 / 10,
+            period: takeover / 10,
+            claims: Mutex::default(),
+            turn: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub fn wake(&self) {
+        self.nudge.notify();
+    }
+
+    pub fn campaign(self: &Arc<Self>, name: &str) -> Lease {
+        let mut claims = self.lock();
+        let known = claims.get(name).and_then(Entry::lease);
+        let lease = known.unwrap_or_else(|| Lease::new(name, Tenure::None, Arc::downgrade(self)));
+        claims.insert(name.to_owned(), Entry::Campaign(lease.clone()));
+        self.wake();
+        lease
+    }
+
+    pub async fn take(self: &Arc<Self>, name: &str) -> Result<Option<Lease>> {
+        let _turn = self.turn.lock().await;
+        let known = self.lock().get(name).and_then(Entry::lease);
+        if let Some(lease) = known.as_ref().filter(|lease| lease.is_held()) {
+            return Ok(Some(lease.clone()));
+        }
+        let asked = Instant::now();
+        let names = [name.to_owned()];
+        let held = self.ask(async |conn: &mut PoolConnection<Any>| {
+            table::take(conn, &self.instance, &names, self.term).await
+        });
+        let Some((_, epoch)) = held.await?.pop() else {
+            return Ok(None);
+        };
+        let tenure = self.tenure(epoch, asked);
+        if let Some(lease) = known {
+            lease.set(tenure);
+            return Ok(Some(lease));
+        }
+        let lease = Lease::new(name, tenure, Arc::downgrade(self));
+        self.lock()
+            .insert(name.to_owned(), Entry::Taken(lease.downgrade()));
+        Ok(Some(lease))
+    }
+
+    pub async fn release(&self, lease: &Lease) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        {
+            let mut claims = self.lock();
+            let known = claims.get(lease.name()).and_then(Entry::lease);
+            // Somebody else here has it under the same name by now.
+            if known.is_some_and(|known| !known.is_same(lease)) {
+                return Ok(());
+            }
+            claims.remove(lease.name());
+        }
+        lease.set(Tenure::None);
+        self.let_go(&[lease.name().to_owned()]).await
+    }
+
+    /// Renews and campaigns until `stop`; then lets go of each lease once its work has ended.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut well = true;
+        let stopped = async {
+            stop.cancelled().await;
+            let leases = self.leases();
+            for lease in &leases {
+                lease.idle().await;
+            }
+        };
+        let mut stopped = std::pin::pin!(stopped);
+        loop {
+            let outcome = self.round(!stop.is_cancelled()).await;
+            match (&outcome, std::mem::replace(&mut well, outcome.is_ok())) {
+                (Err(error), true) => {
+                    let error = chain(error);
+                    tracing::warn!(error, "leases cannot be renewed");
+                }
+                (Ok(()), false) => tracing::info!("leases are renewed again"),
+                _ => {}
+            }
+            tokio::select! {
+                () = &mut stopped => break,
+                () = tokio::time::sleep(self.period) => {}
+                () = self.nudge.nudged() => {}
+            }
+        }
+        if let Err(error) = self.leave().await {
+            let error = chain(&error);
+            tracing::warn!(error, "leases were not let go of and run out by themselves");
+        }
+    }
+
+    /// One period: what is held is renewed, what is wanted is tried for unless this replica stops, what
+    /// nobody has any more is let go of.
+    async fn round(&self, campaigning: bool) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let (wanted, dropped) = self.sort(campaigning);
+        let asked = Instant::now();
+        let names: Vec<String> = wanted.iter().map(|l| l.name().to_owned()).collect();
+        let held = self.ask(async |conn: &mut PoolConnection<Any>| {
+            let held = table::take(conn, &self.instance, &names, self.term).await?;
+            table::beat(conn, &self.instance, self.term).await?;
+            Ok(held)
+        });
+        let held: BTreeMap<String, i64> = held.await?.into_iter().collect();
+        for lease in &wanted {
+            self.note(lease, held.get(lease.name()).copied(), asked);
+        }
+        if !dropped.is_empty() {
+            self.let_go(&dropped).await?;
+        }
+        Ok(())
+    }
+
+    fn note(&self, lease: &Lease, epoch: Option<i64>, asked: Instant) {
+        let before = lease.is_held();
+        match epoch {
+            Some(epoch) => lease.set(self.tenure(epoch, asked)),
+            None => lease.set(Tenure::None),
+        }
+        let (name, instance) = (lease.name(), self.instance.id.as_str());
+        match (before, lease.is_held()) {
+            (false, true) => tracing::info!(lease = name, instance, epoch, "lease taken"),
+            (true, false) => tracing::warn!(lease = name, instance, "lease lost"),
+            _ => {}
+        }
+    }
+
+    /// What to ask for and what to let go of.
+    fn sort(&self, campaigning: bool) -> (Vec<Lease>, Vec<String>) {
+        let (mut wanted, mut dropped) = (Vec::new(), Vec::new());
+        self.lock().retain(|name, entry| match entry.lease() {
+            // What was taken once and lost is not tried for again.
+            Some(lease) => {
+                let kept = lease.is_held() || matches!(entry, Entry::Campaign(_));
+                if lease.is_held() || (kept && campaigning) {
+                    wanted.push(lease);
+                }
+                kept
+            }
+            None => {
+                dropped.push(name.clone());
+                false
+            }
+        });
+        (wanted, dropped)
+    }
+
+    async fn leave(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let names: Vec<String> = self.lock().keys().cloned().collect();
+        for lease in self.leases() {
+            lease.set(Tenure::None);
+        }
+        self.lock().clear();
+        self.let_go(&names).await?;
+        self.ask(async |conn: &mut PoolConnection<Any>| table::leave(conn, &self.instance.id).await)
+            .await
+    }
+
+    async fn let_go(&self, names: &[String]) -> Result<()> {
+        self.ask(async |conn: &mut PoolConnection<Any>| {
+            table::release(conn, &self.instance.id, names).await
+        })
+        .await?;
+        self.db.leases_were_released();
+        Ok(())
+    }
+
+    /// Asks the database, for no longer than a renewal is worth waiting for. A connection that does not
+    /// answer is closed.
+    async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut PoolConnection<Any>) -> Result<T>,
+    ) -> Result<T> {
+        let late = || Error::unavailable("storage: leases were not answered in time");
+        let patience = self.term / 2;
+        let conn = tokio::time::timeout(patience, self.db.lease_connection()).await;
+        let Some(mut conn) = conn.map_err(|_| late())?? else {
+            return Err(Error::unavailable("storage: this database keeps no leases"));
+        };
+        match tokio::time::timeout(patience, question(&mut conn)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                conn.close_on_drop();
+                Err(late())
+            }
+        }
+    }
+
+    /// What was granted to a request sent at `asked`; a tenth is left for clocks that run apart.
+    fn tenure(&self, epoch: i64, asked: Instant) -> Tenure {
+        Tenure::Until {
+            epoch,
+            end: asked + self.term * 9 / 10,
+        }
+    }
+
+    fn leases(&self) -> Vec<Lease> {
+        self.lock().values().filter_map(Entry::lease).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
