@@ -65,7 +65,8 @@ mod tests {
             prost_reflect::DescriptorPool::decode(slipway_proto::FILE_DESCRIPTOR_SET).unwrap();
         let messages: BTreeSet<String> = pool
             .all_messages()
-            .filter(|m| m.package_name() == "slipway.event.v1" && m.parent_message().is_none())
+            .filter(|m| m.parent_file().name() == "slipway/event/v1/events.proto")
+            .filter(|m| m.parent_message().is_none())
             .map(|m| m.full_name().to_owned())
             .collect();
         let listed: BTreeSet<String> = CATALOG

@@ -22,10 +22,11 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use crate::{
     Error, Result,
     clock::{SharedClock, Timestamp},
-    db::{self, Db},
-    events::{Delivery, Event, EventBus, Position, Subscription},
+    db::{self, Db, StorageConfig},
+    events::{BusHealth, Delivery, Event, EventBus, Position, Received, Subscription, trace},
     migrate::Migrations,
     tasks::{Nudge, Tasks},
+    telemetry,
 };
 
 static MIGRATIONS: Migrations = Migrations {
@@ -61,6 +62,8 @@ struct Inner {
     retention: Duration,
     /// The newest position; its change wakes subscribers.
     newest: watch::Sender<i64>,
+    /// A file that is open can be used.
+    health: watch::Sender<BusHealth>,
     /// One active subscription per group; the next one waits its turn.
     groups: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     /// Held while the log is open.
@@ -75,7 +78,7 @@ impl EmbeddedLog {
             let why = "another process has this event log open; stop it or use another data folder";
             Error::precondition("EVENT_LOG_IN_USE", path.display(), why)
         })?;
-        let db = Db::open(&format!("sqlite:{}", path.display()), &MIGRATIONS).await?;
+        let db = Db::open(&StorageConfig::sqlite(path), &MIGRATIONS).await?;
         let newest: (Option<i64>,) = sqlx::query_as("SELECT MAX(position) FROM event_log")
             .fetch_one(&mut *db.read().await?)
             .await?;
@@ -85,6 +88,7 @@ impl EmbeddedLog {
                 clock,
                 retention,
                 newest: watch::channel(newest.0.unwrap_or(0)).0,
+                health: watch::channel(BusHealth::Ok).0,
                 groups: Mutex::default(),
                 _lock: lock,
             }),
@@ -132,7 +136,12 @@ impl EmbeddedLog {
         let now = self.inner.clock.now();
         let mut tx = self.inner.db.begin().await?;
         let mut position = 0;
+        // They end when the events are durable.
+        let mut spans = Vec::with_capacity(events.len());
         for event in events {
+            let span = trace::sending(self.system(), event);
+            let traceparent = telemetry::traceparent_of(&span);
+            spans.push(span);
             let row: (i64,) = sqlx::query_as(
                 "INSERT INTO event_log (topic, event_key, id, source, type, sequence, subject, time, traceparent, data, appended_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING position",
@@ -145,7 +154,7 @@ impl EmbeddedLog {
             .bind(event.sequence)
             .bind(event.subject.as_str())
             .bind(event.time.0)
-            .bind(event.traceparent.as_deref())
+            .bind(traceparent.or_else(|| event.traceparent.clone()))
             .bind(event.data.as_slice())
             .bind(now.0)
             .fetch_one(&mut *tx)
@@ -201,6 +210,10 @@ impl EventBus for EmbeddedLog {
             offsets: BTreeMap::new(),
             buffer: VecDeque::new(),
         }))
+    }
+
+    fn health(&self) -> watch::Receiver<BusHealth> {
+        self.inner.health.subscribe()
     }
 }
 
@@ -305,7 +318,7 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
             partition: 0,
             offset: row.try_get(0)?,
         },
-        event: Event {
+        received: Received::Event(Event {
             id: row.try_get(1)?,
             source: row.try_get(2)?,
             r#type: row.try_get(3)?,
@@ -316,6 +329,6 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
             time: Timestamp(row.try_get(8)?),
             traceparent: row.try_get(9)?,
             data: row.try_get(10)?,
-        },
+        }),
     })
 }

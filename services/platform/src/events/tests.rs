@@ -1,7 +1,15 @@
 //! The way of an event from a transaction to its effect, with crashes, duplicates and disorder.
 
+mod concurrent_cases;
+mod dead_letter_cases;
 mod flow_cases;
+mod handover_cases;
+mod kafka_cases;
 mod log_cases;
+mod parking_cases;
+mod relay_cases;
+mod version_cases;
+mod watch_cases;
 
 use std::{
     path::PathBuf,
@@ -29,6 +37,7 @@ use crate::{
     clock::{FakeClock, SharedClock, Timestamp},
     db::{Db, Tx},
     migrate::Migrations,
+    testing::storage,
 };
 
 static PUBLISHER: Migrations = Migrations {
@@ -39,7 +48,7 @@ static RECEIVER: Migrations = Migrations {
     name: "receiver",
     steps: &[(
         "0001_init",
-        "CREATE TABLE effects (n BIGINT NOT NULL, model TEXT NOT NULL)",
+        "CREATE TABLE effects (place BIGINT NOT NULL, n BIGINT NOT NULL, model TEXT NOT NULL)",
     )],
 };
 
@@ -53,10 +62,10 @@ struct World {
 impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let open = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
+        let open = |name: &str| storage(&folder.path().join(name));
         Self {
-            publisher: Db::open(&open("publisher.db"), &PUBLISHER).await.unwrap(),
-            receiver: Db::open(&open("receiver.db"), &RECEIVER).await.unwrap(),
+            publisher: Db::open(&open("publisher"), &PUBLISHER).await.unwrap(),
+            receiver: Db::open(&open("receiver"), &RECEIVER).await.unwrap(),
             clock: FakeClock::new(Timestamp(1_000_000)),
             folder,
         }
@@ -92,6 +101,7 @@ impl World {
             attempts_max: 4,
             backoff_min: Duration::from_millis(1),
             backoff_max: Duration::from_millis(4),
+            storage_backoff_max: Duration::from_millis(4),
         };
         let run = consumer::run_with(
             self.receiver.clone(),
@@ -109,7 +119,7 @@ impl World {
 
     async fn effects(&self) -> Vec<(i64, String)> {
         let mut reader = self.receiver.read().await.unwrap();
-        sqlx::query_as("SELECT n, model FROM effects ORDER BY rowid")
+        sqlx::query_as("SELECT n, model FROM effects ORDER BY place")
             .fetch_all(&mut *reader)
             .await
             .unwrap()
@@ -185,7 +195,7 @@ impl Consumer for Writer {
 
     async fn handle(&self, tx: &mut Tx, event: &Event) -> Result<()> {
         let created: VersionCreated = event.decode()?;
-        sqlx::query("INSERT INTO effects (n, model) VALUES ($1, $2)")
+        sqlx::query("INSERT INTO effects (place, n, model) SELECT COUNT(*), $1, $2 FROM effects")
             .bind(created.number)
             .bind(created.model)
             .execute(&mut *tx)
@@ -212,6 +222,10 @@ async fn deliver(subscription: &mut Box<dyn Subscription>) -> Delivery {
         .unwrap()
 }
 
+async fn deliver_event(subscription: &mut Box<dyn Subscription>) -> Event {
+    deliver(subscription).await.into_event().unwrap()
+}
+
 fn event(key: &str, sequence: i64, id: &str) -> Event {
     Event {
         id: id.to_owned(),
@@ -229,7 +243,7 @@ fn event(key: &str, sequence: i64, id: &str) -> Event {
 
 /// Publishes, and then says that it failed: what a crash between publishing and marking looks like.
 struct CrashAfterPublish {
-    log: EmbeddedLog,
+    log: Arc<dyn EventBus>,
     crash: AtomicBool,
 }
 
@@ -248,4 +262,22 @@ impl EventBus for CrashAfterPublish {
     async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>> {
         self.log.subscribe(group, topics).await
     }
+
+    fn health(&self) -> tokio::sync::watch::Receiver<BusHealth> {
+        self.log.health()
+    }
+}
+
+/// The value of a metric for what `wanted` names, as `/metrics` shows it; `None` before its first one.
+fn metric(name: &str, wanted: &str) -> Option<f64> {
+    let text = crate::metrics::text().unwrap();
+    let quoted = format!("\"{wanted}\"");
+    let of = |line: &&str| line.starts_with(name) && line.contains(&quoted);
+    let value = text.lines().find(of)?.rsplit(' ').next()?;
+    value.parse().ok()
+}
+
+/// How often a consumer group has tried again.
+fn retries(group: &str) -> u64 {
+    metric("slipway_event_retries", group).unwrap_or(0.0) as u64
 }

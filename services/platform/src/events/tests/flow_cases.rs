@@ -19,7 +19,7 @@ async fn events_travel_in_commit_order_with_a_sequence_per_key() {
     let mut subscription = log.subscribe("g", &[REGISTRY_TOPIC]).await.unwrap();
     let mut seen = Vec::new();
     for _ in 0..4 {
-        let event = deliver(&mut subscription).await.event;
+        let event = deliver_event(&mut subscription).await;
         assert_eq!(event.source, "//slipway/registry");
         assert_eq!(event.time, Timestamp(7));
         let data: VersionCreated = event.decode().unwrap();
@@ -61,7 +61,7 @@ async fn concurrent_publishers_leave_no_gap_and_no_disorder() {
     let mut subscription = log.subscribe("g", &[REGISTRY_TOPIC]).await.unwrap();
     let mut sequences = std::collections::BTreeMap::<String, Vec<i64>>::new();
     for _ in 0..40 {
-        let event = deliver(&mut subscription).await.event;
+        let event = deliver_event(&mut subscription).await;
         sequences.entry(event.key).or_default().push(event.sequence);
     }
     let dense: Vec<i64> = (1..=20).collect();
@@ -74,7 +74,7 @@ async fn a_crash_between_publish_and_mark_has_one_effect() {
     let world = World::new().await;
     let log = world.log().await;
     let bus = Arc::new(CrashAfterPublish {
-        log: log.clone(),
+        log: Arc::new(log.clone()),
         crash: AtomicBool::new(true),
     });
     let relay = Relay::new(world.publisher.clone(), bus.clone(), world.clock());
@@ -95,7 +95,7 @@ async fn a_crash_between_publish_and_mark_has_one_effect() {
     let mut raw = log.subscribe("raw", &[REGISTRY_TOPIC]).await.unwrap();
     let mut ids = Vec::new();
     for _ in 0..5 {
-        ids.push(deliver(&mut raw).await.event.id);
+        ids.push(deliver_event(&mut raw).await.id);
     }
     assert_eq!(
         (&ids[0], &ids[1]),
@@ -194,7 +194,7 @@ async fn what_cannot_be_handled_becomes_a_dead_letter_with_its_reason() {
         ("stubborn", "peer"),
         ("fatal", "event handler"),
     ] {
-        let letter = deliver(&mut letters).await.event;
+        let letter = deliver_event(&mut letters).await;
         let data: serde_json::Value = serde_json::from_slice(&letter.data).unwrap();
         assert_eq!((&data["id"], &data["group"]), (&id.into(), &"g".into()));
         assert!(data["reason"].as_str().unwrap().contains(reason), "{data}");
@@ -227,7 +227,7 @@ async fn retention_deletes_old_events_and_old_rows() {
     assert_eq!(log.collect().await.unwrap(), 1);
     let mut subscription = log.subscribe("g", &[REGISTRY_TOPIC]).await.unwrap();
     assert_eq!(
-        deliver(&mut subscription).await.event.sequence,
+        deliver_event(&mut subscription).await.sequence,
         2,
         "numbering goes on after a deletion"
     );

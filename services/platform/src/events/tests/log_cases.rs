@@ -13,7 +13,7 @@ async fn a_log_opened_again_resumes_its_groups() {
     let first = deliver(&mut subscription).await;
     subscription.commit(&first).await.unwrap();
     let second = deliver(&mut subscription).await;
-    assert_eq!(second.event.id, "2");
+    assert_eq!(second.event().unwrap().id, "2");
     drop((subscription, log));
 
     let log = world.log().await;
@@ -28,7 +28,7 @@ async fn a_log_opened_again_resumes_its_groups() {
     subscription.commit(&first).await.unwrap();
     drop(subscription);
     let mut subscription = log.subscribe("g", &[REGISTRY_TOPIC]).await.unwrap();
-    assert_eq!(deliver(&mut subscription).await.event.id, "3");
+    assert_eq!(deliver_event(&mut subscription).await.id, "3");
 }
 
 #[tokio::test]
@@ -56,8 +56,8 @@ async fn every_group_gets_every_event_and_one_member_at_a_time_works() {
         .unwrap();
     for group in ["g1", "g2"] {
         let mut subscription = log.subscribe(group, &[REGISTRY_TOPIC]).await.unwrap();
-        assert_eq!(deliver(&mut subscription).await.event.id, "1");
-        assert_eq!(deliver(&mut subscription).await.event.id, "2");
+        assert_eq!(deliver_event(&mut subscription).await.id, "1");
+        assert_eq!(deliver_event(&mut subscription).await.id, "2");
     }
     let mut active = log.subscribe("g3", &[REGISTRY_TOPIC]).await.unwrap();
     let first = deliver(&mut active).await;
@@ -69,7 +69,7 @@ async fn every_group_gets_every_event_and_one_member_at_a_time_works() {
             .is_err()
     );
     drop(active);
-    assert_eq!(deliver(&mut standby).await.event.id, "2");
+    assert_eq!(deliver_event(&mut standby).await.id, "2");
 }
 
 #[tokio::test]
@@ -95,8 +95,8 @@ async fn topics_are_merged_in_log_order_and_a_new_topic_starts_at_its_beginning(
         .subscribe("g", &[REGISTRY_TOPIC, ANOMALY_TOPIC])
         .await
         .unwrap();
-    assert_eq!(deliver(&mut wide).await.event.id, "1");
-    assert_eq!(deliver(&mut wide).await.event.id, "4");
+    assert_eq!(deliver_event(&mut wide).await.id, "1");
+    assert_eq!(deliver_event(&mut wide).await.id, "4");
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn an_append_wakes_subscribers_without_polling() {
             .unwrap();
         let delivery;
         (subscription, delivery) = waiting.await.unwrap();
-        assert_eq!(delivery.event.sequence, round);
+        assert_eq!(delivery.event().unwrap().sequence, round);
     }
 }
 
@@ -131,7 +131,7 @@ async fn a_cancelled_wait_loses_nothing() {
         if let Ok(delivery) =
             tokio::time::timeout(Duration::from_micros(200), subscription.next()).await
         {
-            got.push(delivery.unwrap().event.sequence);
+            got.push(delivery.unwrap().into_event().unwrap().sequence);
         }
     }
     assert_eq!(got, (1..=300).collect::<Vec<i64>>());
