@@ -15,7 +15,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Violations};
-pub use bind::bind;
+pub use bind::{bind, check, url_of};
 pub use secret::Secret;
 
 /// What every environment variable that is a setting begins with.
@@ -31,12 +31,23 @@ pub const SECTIONS: &[&str] = &[
     "console",
     "slipway",
     "telemetry",
+    "event_bus",
 ];
 
 /// Settings that can say what is wrong with them beyond their types.
 pub trait Validate {
     /// Notes every problem; the field is the path of the setting within its section.
     fn validate(&self, problems: &mut Violations);
+
+    /// The same for a section within a section: fields are named `section.field`.
+    fn validate_in(&self, section: &str, problems: &mut Violations) {
+        let mut found = Violations::new();
+        self.validate(&mut found);
+        for violation in found.iter() {
+            let field = format!("{section}.{}", violation.field);
+            problems.push(field, violation.description.clone());
+        }
+    }
 }
 
 /// Everything that is wrong with the settings.
@@ -47,7 +58,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    fn one(problem: impl Into<String>) -> Self {
+    /// One problem.
+    pub fn one(problem: impl Into<String>) -> Self {
         Self {
             problems: vec![problem.into()],
         }
@@ -110,6 +122,58 @@ pub fn load<T: DeserializeOwned + Validate>(
     match value {
         Some(value) if problems.is_empty() => Ok(value),
         _ => Err(ConfigError { problems }),
+    }
+}
+
+/// Reads several sections, and collects everything that is wrong with any of them.
+#[derive(Debug)]
+pub struct Sections<'a> {
+    file: Option<&'a Path>,
+    env: Vec<(String, String)>,
+    problems: Vec<String>,
+}
+
+impl<'a> Sections<'a> {
+    /// Of this file and these environment variables.
+    pub fn new(
+        file: Option<&'a Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Sections<'a> {
+        Self {
+            file,
+            env: env.into_iter().collect(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// One section, as [`load`] reads it; `None` when something is wrong with it.
+    pub fn read<T: DeserializeOwned + Validate>(
+        &mut self,
+        defaults: &str,
+        section: &str,
+    ) -> Option<T> {
+        load(defaults, Some(section), self.file, self.env.iter().cloned())
+            .map_err(|error| self.note(error))
+            .ok()
+    }
+
+    /// Notes what else is wrong. What is wrong with the file as a whole is found by every section, and noted once.
+    pub fn note(&mut self, error: ConfigError) {
+        for problem in error.problems {
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    /// Fails with everything that is wrong.
+    pub fn finish(self) -> Result<(), ConfigError> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError {
+            problems: self.problems,
+        })
     }
 }
 

@@ -1,210 +1,190 @@
-//! Tracing to the terminal, and the W3C trace context that ties services together.
+//! Logs, traces and metrics of this process, and the W3C trace context that ties services together.
 //!
-//! Spans get OpenTelemetry ids, so that a `traceparent` can be taken from the current span
-//! ([`current_traceparent`]) and given to a new one ([`set_parent`]); spans are not exported yet. The
-//! context travels in gRPC metadata, in events and in outbox rows.
+//! [`init`] installs everything once: lines on standard error, OpenTelemetry ids for every span, and with
+//! `[telemetry.otlp] endpoint` the export of traces, logs and metrics. What it returns sends the rest when it
+//! is dropped. A collector that cannot be reached costs what could not be sent and one line of log: nothing
+//! waits for it.
+//!
+//! A `traceparent` is taken from the current span ([`current_traceparent`]) and given to a new one
+//! ([`set_parent`]); it travels in gRPC metadata, in events, in outbox rows, and in rows of work that is done
+//! later. Spans have the names of OpenTelemetry's semantic conventions.
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | `config` | the section `[telemetry]` |
+//! | `context` | from spans to `traceparent` and back |
+//! | `lines` | log lines as text or JSON |
+//! | `redact` | which values are not shown |
+//! | `otlp`, `export` | the exporters, their thread, and the end |
+
+mod config;
+mod context;
+mod export;
+mod lines;
+mod otlp;
+mod redact;
+mod resource;
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{TraceContextExt, TracerProvider};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use serde::Deserialize;
-use tracing::Span;
-use tracing::level_filters::LevelFilter;
-use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::config::Validate;
-use crate::error::{Error, Result, Violations};
+use crate::error::{Error, Result};
+use crate::metrics;
+pub use config::{DEFAULTS, Format, OtlpConfig, RedactionConfig, SECTION, TelemetryConfig};
+pub use context::{TRACEPARENT, add_link, current_traceparent, set_parent, traceparent_of};
+pub use resource::instance_id;
 
-/// The header and attribute that carries the trace context.
-pub const TRACEPARENT: &str = "traceparent";
+use lines::{JsonLines, TextFields};
+use otlp::{Providers, Sender};
+use redact::Redactor;
 
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// One line of text for people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
+/// The telemetry of this process. Dropping it sends what waits to be sent, in bounded time; keep it until
+/// everything else has ended.
+#[must_use = "telemetry ends when this is dropped"]
+pub struct Telemetry {
+    providers: Option<Providers>,
+    // After the providers: the last exports run on it.
+    sender: Option<Sender>,
+    flush: Duration,
 }
 
-/// What is logged, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TelemetryConfig {
-    /// Directives such as `info,slipway_deployer=debug`.
-    pub filter: String,
-    /// Text or JSON.
-    pub format: Format,
-}
-
-impl Default for TelemetryConfig {
-    fn default() -> Self {
-        Self {
-            filter: "info".to_owned(),
-            format: Format::Text,
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        // Without an export there is nothing to wait for, and /metrics may still be asked for.
+        if let (Some(providers), Some(sender)) = (self.providers.take(), self.sender.take()) {
+            providers.shutdown(self.flush);
+            drop(sender);
         }
     }
 }
 
-impl Validate for TelemetryConfig {
-    fn validate(&self, problems: &mut Violations) {
-        if let Err(error) = EnvFilter::builder().parse(&self.filter) {
-            problems.push("filter", error.to_string());
+/// Installs telemetry for this process. Call once, in `main`, before any service starts.
+pub fn init(config: &TelemetryConfig) -> Result<Telemetry> {
+    let resource = resource::of(config);
+    let redactor = Redactor::new(&config.redaction);
+    let sender = Sender::start(config)?;
+    let mut tracer = otlp::tracer(&config.otlp, resource.clone());
+    let mut logger = None;
+    let mut meter = None;
+    if let Some(sender) = &sender {
+        if let Some(processor) = sender.spans()? {
+            tracer = tracer.with_span_processor(processor);
+        }
+        logger = sender.logs(resource.clone())?;
+        if let Some(reader) = sender.metrics()? {
+            meter = Some(metrics::install(resource.clone(), Some(reader))?);
         }
     }
+    if meter.is_none() {
+        metrics::install_local(resource);
+    }
+    let tracer = tracer.build();
+    let records = match &logger {
+        Some(logger) => {
+            let bridge = OpenTelemetryTracingBridge::new(logger);
+            Some(bridge.with_filter(filter(config)?.and(filter_fn(is_exported as IsShown))))
+        }
+        None => None,
+    };
+    tracing_subscriber::registry()
+        .with(ids_from(&tracer))
+        .with(lines(config, redactor)?)
+        .with(records)
+        .try_init()
+        .map_err(|error| Error::internal("install tracing", error))?;
+    Ok(Telemetry {
+        providers: Some(Providers {
+            tracer,
+            logger,
+            meter,
+        }),
+        sender,
+        flush: config.otlp.flush(),
+    })
 }
 
-/// Installs tracing for this process, writing to standard error. Call once, in `main`.
-pub fn init(config: &TelemetryConfig) -> Result<()> {
-    let filter = EnvFilter::builder()
-        .parse(&config.filter)
-        .map_err(|error| Error::invalid("telemetry.filter", error.to_string()))?;
+/// The layer that gives every span its OpenTelemetry ids, without any export.
+pub fn ids<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    ids_from(&SdkTracerProvider::builder().build())
+}
+
+type IsShown = fn(&Metadata<'_>) -> bool;
+
+fn ids_from<S>(tracer: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let traced: FilterFn<IsShown> = filter_fn(is_traced);
+    tracing_opentelemetry::layer()
+        .with_tracer(tracer.tracer("slipway"))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_filter(LevelFilter::INFO.and(traced))
+}
+
+fn lines<S>(config: &TelemetryConfig, redactor: Redactor) -> Result<Box<dyn Layer<S> + Send + Sync>>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match config.format {
         Format::Text => lines
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
+            .fmt_fields(TextFields(redactor))
             .boxed(),
-        Format::Json => lines.json().boxed(),
+        Format::Json => lines
+            .fmt_fields(JsonLines(redactor.clone()))
+            .event_format(JsonLines(redactor))
+            .boxed(),
     };
-    tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
-        .with(ids().with_filter(LevelFilter::INFO))
-        .try_init()
-        .map_err(|error| Error::internal("install tracing", error))
+    let said: FilterFn<IsShown> = filter_fn(is_said);
+    Ok(lines.with_filter(filter(config)?.and(said)).boxed())
 }
 
-/// The layer that gives every span its OpenTelemetry ids.
-pub fn ids<S>() -> impl Layer<S>
-where
-    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
-{
-    let tracer = SdkTracerProvider::builder().build().tracer("slipway");
-    tracing_opentelemetry::layer()
-        .with_tracer(tracer)
-        .with_location(false)
-        .with_threads(false)
+fn filter(config: &TelemetryConfig) -> Result<EnvFilter> {
+    EnvFilter::builder()
+        .parse(&config.filter)
+        .map_err(|error| Error::invalid("telemetry.filter", error.to_string()))
 }
 
-/// The `traceparent` of the current span; `None` outside of a span that is traced.
-pub fn current_traceparent() -> Option<String> {
-    let context = Span::current().context();
-    if !context.span().span_context().is_valid() {
-        return None;
-    }
-    let mut carrier = Carrier::default();
-    TraceContextPropagator::new().inject_context(&context, &mut carrier);
-    carrier.traceparent
+/// The SDK reports every failed export, which [`export`] does once; that its queue is full only it can say.
+fn is_said(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("opentelemetry") || metadata.name().contains("Dropp")
 }
 
-/// Makes `span` a child of the remote span that `traceparent` names. A malformed one is ignored.
-pub fn set_parent(span: &Span, traceparent: Option<&str>) {
-    let Some(traceparent) = traceparent else {
-        return;
-    };
-    let carrier = Carrier {
-        traceparent: Some(traceparent.to_owned()),
-    };
-    let context = TraceContextPropagator::new()
-        .extract_with_context(&opentelemetry::Context::new(), &carrier);
-    if context.span().span_context().is_valid() && span.set_parent(context).is_err() {
-        tracing::trace!("span is not traced, so it has no parent");
-    }
+/// The target of spans that name something on log lines and belong to no trace.
+pub const UNTRACED: &str = "slipway_platform::untraced";
+
+fn is_traced(metadata: &Metadata<'_>) -> bool {
+    metadata.target() != UNTRACED && is_exported(metadata)
 }
 
-#[derive(Default)]
-struct Carrier {
-    traceparent: Option<String>,
-}
-
-impl Injector for Carrier {
-    fn set(&mut self, key: &str, value: String) {
-        if key == TRACEPARENT {
-            self.traceparent = Some(value);
-        }
-    }
-}
-
-impl Extractor for Carrier {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.traceparent.as_deref().filter(|_| key == TRACEPARENT)
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        vec![TRACEPARENT]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
-    fn trace_id(traceparent: &str) -> &str {
-        &traceparent[3..35]
-    }
-
-    #[test]
-    fn a_span_continues_the_trace_it_was_given() {
-        let subscriber = tracing_subscriber::registry().with(ids());
-        tracing::subscriber::with_default(subscriber, || {
-            assert_eq!(current_traceparent(), None);
-            let span = tracing::info_span!("work");
-            set_parent(&span, Some(PARENT));
-            let traceparent = span.in_scope(current_traceparent).unwrap();
-            assert_eq!(trace_id(&traceparent), trace_id(PARENT));
-            assert_ne!(traceparent, PARENT, "the span has an id of its own");
-        });
-    }
-
-    #[test]
-    fn a_malformed_parent_starts_a_new_trace() {
-        let subscriber = tracing_subscriber::registry().with(ids());
-        tracing::subscriber::with_default(subscriber, || {
-            for bad in [
-                "",
-                "x",
-                "00-0-0-0",
-                "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            ] {
-                let span = tracing::info_span!("work");
-                set_parent(&span, Some(bad));
-                assert!(span.in_scope(current_traceparent).is_some(), "{bad}");
-            }
-        });
-    }
-
-    #[test]
-    fn without_tracing_there_is_no_context() {
-        tracing::subscriber::with_default(tracing_subscriber::registry(), || {
-            assert_eq!(
-                tracing::info_span!("work").in_scope(current_traceparent),
-                None
-            );
-        });
-    }
-
-    #[test]
-    fn a_broken_filter_is_a_problem() {
-        let mut problems = Violations::new();
-        TelemetryConfig {
-            filter: "info,=,=x".into(),
-            ..Default::default()
-        }
-        .validate(&mut problems);
-        assert_eq!(problems.0.len(), 1);
-        let mut problems = Violations::new();
-        TelemetryConfig::default().validate(&mut problems);
-        assert!(problems.is_empty());
-    }
+/// What the export itself causes is not exported: it would go round for ever.
+fn is_exported(metadata: &Metadata<'_>) -> bool {
+    const EXPORT_ITSELF: &[&str] = &[
+        "opentelemetry",
+        "tonic",
+        "h2",
+        "hyper",
+        "tower",
+        export::TARGET,
+    ];
+    let target = metadata.target();
+    !EXPORT_ITSELF.iter().any(|own| target.starts_with(own))
 }

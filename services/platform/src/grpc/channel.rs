@@ -1,22 +1,28 @@
 //! The client's half: a lazy connection that carries the trace context and the deadline of the call that
 //! is being handled.
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt;
 use http::{HeaderValue, Request, Response};
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tower::Service;
+use tracing::Instrument;
 
+use super::balance::Balance;
 use super::deadline;
+use super::measure::Asked;
 use super::methods::Kind;
 use crate::error::{Error, Result};
 use crate::telemetry;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A machine that is gone is noticed after both together.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A unary call for which nobody names a deadline waits this long for its answer.
 const UNARY_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -27,11 +33,33 @@ const UNARY_TIMEOUT: Duration = Duration::from_secs(20);
 /// handled, and for unary calls 20 s when neither says anything.
 #[derive(Debug, Clone)]
 pub struct TracedChannel {
-    inner: Channel,
+    inner: Inner,
 }
 
-/// A lazy channel to an address such as `http://127.0.0.1:7401`. Must be called within a tokio runtime.
+#[derive(Debug, Clone)]
+enum Inner {
+    One(Channel),
+    Several(Balance),
+}
+
+/// The addresses of a list with commas between them.
+pub fn addresses(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim)
+}
+
+/// A lazy channel to an address such as `http://127.0.0.1:7401`, or to several replicas of one service with commas
+/// between their addresses: calls go to each in turn, and from one that is away to the next. Must be called within
+/// a tokio runtime.
 pub fn channel(address: &str) -> Result<TracedChannel> {
+    let mut channels = addresses(address).map(lazy).collect::<Result<Vec<_>>>()?;
+    let inner = match channels.len() {
+        1 => Inner::One(channels.swap_remove(0)),
+        _ => Inner::Several(Balance::new(channels)),
+    };
+    Ok(TracedChannel { inner })
+}
+
+fn lazy(address: &str) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(address.to_owned())
         .map_err(|error| Error::invalid("address", format!("{address:?} is not a URL: {error}")))?;
     let scheme = endpoint.uri().scheme_str();
@@ -41,22 +69,25 @@ pub fn channel(address: &str) -> Result<TracedChannel> {
             format!("{address:?} must begin with http://"),
         ));
     }
-    let inner = endpoint
+    Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
         .tcp_nodelay(true)
-        .connect_lazy();
-    Ok(TracedChannel { inner })
+        .connect_lazy())
 }
 
 impl Service<Request<Body>> for TracedChannel {
     type Response = Response<Body>;
     type Error = tonic::transport::Error;
-    type Future = <Channel as Service<Request<Body>>>::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+        match &mut self.inner {
+            Inner::One(channel) => channel.poll_ready(cx),
+            Inner::Several(_) => Poll::Ready(Ok(())),
+        }
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -66,14 +97,32 @@ impl Service<Request<Body>> for TracedChannel {
             .flatten()
             .min();
         let timeout = given.or((kind == Kind::Unary).then_some(UNARY_TIMEOUT));
-        let headers = request.headers_mut();
         if let Some(timeout) = timeout {
-            headers.insert(deadline::GRPC_TIMEOUT, deadline::write(timeout));
+            request
+                .headers_mut()
+                .insert(deadline::GRPC_TIMEOUT, deadline::write(timeout));
         }
-        let traceparent = telemetry::current_traceparent();
+        let asked = Asked::begin(&request);
+        let traceparent = asked.span().in_scope(telemetry::current_traceparent);
         if let Some(value) = traceparent.and_then(|text| HeaderValue::from_str(&text).ok()) {
-            headers.insert(telemetry::TRACEPARENT, value);
+            request.headers_mut().insert(telemetry::TRACEPARENT, value);
         }
-        self.inner.call(request)
+        let span = asked.span().clone();
+        let answer = match &mut self.inner {
+            Inner::One(channel) => channel.call(request).left_future(),
+            Inner::Several(replicas) => {
+                let replicas = replicas.clone();
+                async move { replicas.call(request).await }.right_future()
+            }
+        };
+        Box::pin(async move {
+            match answer.instrument(span).await {
+                Ok(response) => Ok(asked.answered(response)),
+                Err(error) => {
+                    asked.failed();
+                    Err(error)
+                }
+            }
+        })
     }
 }

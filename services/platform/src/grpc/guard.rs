@@ -17,6 +17,8 @@ use tracing::{Instrument, Span};
 
 use super::body::{Cut, Watched};
 use super::config::GrpcConfig;
+use super::flows::{Flows, Held};
+use super::measure::{self, Rpc};
 use super::methods::Kind;
 use super::{deadline, reply};
 use crate::error::Error;
@@ -47,6 +49,7 @@ pub(super) struct GuardLayer(Arc<Limits>);
 struct Limits {
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    flows: Arc<Flows>,
     config: GrpcConfig,
     stop: Stop,
 }
@@ -56,9 +59,17 @@ impl GuardLayer {
         Self(Arc::new(Limits {
             requests: Arc::new(Semaphore::new(config.requests_max)),
             streams: Arc::new(Semaphore::new(config.streams_max)),
+            flows: Flows::new(config.answer_idle()),
             config,
             stop,
         }))
+    }
+}
+
+impl GuardLayer {
+    /// Gives up answers that nobody takes, for as long as it is polled.
+    pub(super) async fn look_after(&self) {
+        self.0.flows.look_after().await;
     }
 }
 
@@ -135,6 +146,11 @@ where
             if let Some(code) = reply::code(&parts.headers) {
                 call.note(code);
             }
+            let flow = limits.flows.enter(Held {
+                body,
+                call,
+                _permit: stream,
+            });
             let cut = match kind {
                 Kind::Unary => None,
                 _ => Some(Cut {
@@ -144,7 +160,7 @@ where
             };
             Ok(Response::from_parts(
                 parts,
-                Body::new(Watched::new(body, call, stream, cut)),
+                Body::new(Watched::new(flow, kind, cut)),
             ))
         })
     }
@@ -184,14 +200,18 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// One call, from its first byte to its last: its span, and one line of log at the end.
+/// One call, from its first byte to its last: its span, its measures, and one line of log at the end.
 pub(super) struct Call {
     span: Span,
     path: String,
     kind: Kind,
+    rpc: Option<Rpc>,
     begun: Instant,
     code: std::sync::atomic::AtomicI32,
 }
+
+/// No code was seen: the answer was not sent to its end.
+const NO_CODE: i32 = -1;
 
 impl Call {
     fn begin(request: &Request<Body>) -> Self {
@@ -203,27 +223,19 @@ impl Call {
                 .and_then(|value| value.to_str().ok())
         };
         let kind = Kind::of(&path, header("content-type"));
-        let mut parts = path.trim_start_matches('/').splitn(2, '/');
-        let (service, method) = (
-            parts.next().unwrap_or_default(),
-            parts.next().unwrap_or_default(),
-        );
-        let span = tracing::info_span!(
-            "rpc",
-            otel.kind = "server",
-            rpc.system = "grpc",
-            rpc.service = service,
-            rpc.method = method,
-            rpc.code = tracing::field::Empty,
-        );
+        let rpc = (kind != Kind::Http).then(|| Rpc::of(&path));
+        let span = span(kind, rpc, request);
         telemetry::set_parent(&span, header(telemetry::TRACEPARENT));
-        let code = std::sync::atomic::AtomicI32::new(Code::Ok as i32);
+        if let Some(rpc) = rpc {
+            measure::begun(rpc);
+        }
         Self {
             span,
             path,
             kind,
+            rpc,
             begun: Instant::now(),
-            code,
+            code: std::sync::atomic::AtomicI32::new(NO_CODE),
         }
     }
 
@@ -246,11 +258,67 @@ impl Call {
     }
 }
 
+/// Probes and plain HTTP, scrapes among them, come all the time and are only of interest to who debugs.
+fn span(kind: Kind, rpc: Option<Rpc>, request: &Request<Body>) -> Span {
+    let Some(rpc) = rpc else {
+        return tracing::debug_span!(
+            "http",
+            otel.kind = "server",
+            http.request.method = %request.method(),
+            url.path = request.uri().path(),
+        );
+    };
+    macro_rules! rpc_span {
+        ($span:ident) => {
+            tracing::$span!(
+                "rpc",
+                otel.name = format_args!("{}/{}", rpc.service, rpc.method),
+                otel.kind = "server",
+                otel.status_code = tracing::field::Empty,
+                rpc.system = "grpc",
+                rpc.service = rpc.service,
+                rpc.method = rpc.method,
+                rpc.grpc.status_code = tracing::field::Empty,
+            )
+        };
+    }
+    match kind {
+        Kind::Probe => rpc_span!(debug_span),
+        _ => rpc_span!(info_span),
+    }
+}
+
+/// Whether the fault is the server's, by the conventions for RPC spans.
+fn is_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
 impl Drop for Call {
     fn drop(&mut self) {
-        let code = Code::from_i32(*self.code.get_mut());
-        self.span.record("rpc.code", tracing::field::debug(code));
-        let duration_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = self.begun.elapsed();
+        let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let Some(rpc) = self.rpc else {
+            return self
+                .span
+                .in_scope(|| tracing::debug!(duration_us, "request ended"));
+        };
+        let code = match *self.code.get_mut() {
+            NO_CODE => Code::Cancelled,
+            code => Code::from_i32(code),
+        };
+        self.span.record(measure::STATUS_CODE, code as i32);
+        if is_fault(code) {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        measure::served(rpc, code, took);
         self.span
             .in_scope(|| tracing::debug!(?code, duration_us, "call ended"));
     }

@@ -22,6 +22,13 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// The kind of a request.
+    pub(super) fn of_request<B>(request: &http::Request<B>) -> Self {
+        let content_type = request.headers().get(http::header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        Kind::of(request.uri().path(), content_type)
+    }
+
     /// The kind of a request by its path and content type.
     pub(super) fn of(path: &str, content_type: Option<&str>) -> Self {
         if !content_type.is_some_and(|t| t.starts_with("application/grpc")) {
@@ -32,6 +39,24 @@ impl Kind {
         }
         methods().get(path).copied().unwrap_or(Kind::Watch)
     }
+}
+
+/// Methods of the services that are not Slipway's and that a port may have.
+const STANDARD: &[&str] = &[
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/List",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+    "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
+];
+
+/// The paths of every method that a port may have.
+pub(super) fn paths() -> impl Iterator<Item = String> {
+    let standard = STANDARD.iter().map(|path| (*path).to_owned());
+    methods().keys().cloned().chain(standard)
 }
 
 fn methods() -> &'static HashMap<String, Kind> {
@@ -100,6 +125,15 @@ mod tests {
         assert_eq!(
             Kind::of(&format!("{registry}/WatchVersions"), grpc),
             Kind::Watch
+        );
+        let events = "/slipway.event.v1.EventService";
+        assert_eq!(
+            Kind::of(&format!("{events}/WatchEvents"), grpc),
+            Kind::Watch
+        );
+        assert_eq!(
+            Kind::of(&format!("{events}/ReplayDeadLetter"), grpc),
+            Kind::Unary
         );
         assert_eq!(Kind::of("/grpc.health.v1.Health/Check", grpc), Kind::Probe);
         let ads =

@@ -1,4 +1,5 @@
 mod http_cases;
+mod metrics_cases;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -227,6 +228,7 @@ async fn reflection_lists_what_the_port_serves() {
                 "grpc.health.v1.Health",
                 "grpc.reflection.v1.ServerReflection",
                 "grpc.reflection.v1alpha.ServerReflection",
+                "slipway.event.v1.EventService",
                 "slipway.registry.v1.RegistryService",
             ];
             assert_eq!(names, expected.map(str::to_owned).into());
