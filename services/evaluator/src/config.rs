@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use slipway_platform::Violations;
 use slipway_platform::config::Validate;
-use slipway_platform::grpc::GrpcConfig;
+use slipway_platform::db::StorageConfig;
+use slipway_platform::grpc::{GrpcConfig, addresses};
+use slipway_platform::lease::ReplicaConfig;
 
 use crate::domain;
 
@@ -19,7 +21,10 @@ pub struct Config {
     /// Where it listens.
     pub listen: String,
     /// Its database.
-    pub storage_url: String,
+    pub storage: StorageConfig,
+    /// How replicas share its work.
+    #[serde(default)]
+    pub replicas: ReplicaConfig,
     /// Where the registry is.
     pub registry: String,
     /// What it does at most, and for how long.
@@ -87,15 +92,12 @@ impl Validate for Config {
             "listen",
             "must be an address such as 127.0.0.1:7402",
         );
+        self.storage.validate_in("storage", problems);
+        self.replicas.validate_in("replicas", problems);
         problems.require(
-            self.storage_url.starts_with("sqlite:"),
-            "storage_url",
-            "must be sqlite: and the path of a file",
-        );
-        problems.require(
-            self.registry.starts_with("http://"),
+            addresses(&self.registry).all(|address| address.starts_with("http://")),
             "registry",
-            "must be an address such as http://127.0.0.1:7401",
+            "must be an address such as http://127.0.0.1:7401, or several with commas between them",
         );
         self.limits.validate(problems);
         let mut grpc = Violations::new();

@@ -25,6 +25,7 @@ pub mod config;
 pub mod domain;
 mod grpc;
 pub mod measure;
+mod metrics;
 pub mod predictions;
 pub mod service;
 pub mod store;
@@ -35,10 +36,9 @@ use std::time::Duration;
 
 use slipway_platform::Result;
 use slipway_platform::clock::SharedClock;
-use slipway_platform::db::Db;
 use slipway_platform::events::EventBus;
-use slipway_platform::grpc::{ServeOptions, serve};
-use slipway_platform::tasks::Tasks;
+use slipway_platform::events::outbox::RelayOptions;
+use slipway_platform::host::{self, HostOptions, Serving};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -54,36 +54,44 @@ pub struct Deps {
 }
 
 /// How long background tasks get to end.
-const TASKS_DEADLINE: Duration = Duration::from_secs(5);
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs an evaluator on `listener` until `shutdown` is cancelled; calls under way are finished, and an
 /// evaluation that is running goes back to the queue.
 ///
-/// Its database is its own: `Precondition` `STORAGE_IN_USE` when another process has it open. The registry
-/// need not be there yet: what needs it waits.
+/// A database that replicas do not share is its own: `Precondition` `STORAGE_IN_USE` when another process has it
+/// open. The registry need not be there yet: what needs it waits.
 pub async fn run(
     config: Config,
     deps: Deps,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let db = Db::open_exclusive(&config.storage_url, &store::MIGRATIONS).await?;
     let registry = service::registry::Registry::new(&config.registry)?;
-    let workers = config.limits.workers;
-    let evaluator = service::Evaluator::new(db.clone(), registry, deps.clock, config.limits);
-    evaluator.recover().await?;
-    // A token of its own: the relay goes on until the last call is answered.
-    let tasks = Tasks::new(CancellationToken::new());
-    tasks::start(&tasks, &evaluator, deps.bus, workers);
-    let options = ServeOptions {
+    let options = HostOptions {
         name: "evaluator",
         listener,
-        config: config.grpc,
         shutdown,
-        ready: tasks.readiness(),
+        grpc: config.grpc,
+        storage: config.storage,
+        replicas: config.replicas,
+        relay: RelayOptions::default(),
+        bus: deps.bus,
+        clock: deps.clock,
+        migrations: &store::MIGRATIONS,
+        stop_within: STOP_WITHIN,
     };
-    let served = serve(options, grpc::routes(evaluator), None).await;
-    tasks.join(TASKS_DEADLINE).await;
-    db.close().await;
-    served
+    let limits = config.limits;
+    host::run(options, move |context| async move {
+        let workers = limits.workers;
+        let evaluator =
+            service::Evaluator::new(context.db, registry, context.leases, context.clock, limits);
+        tasks::start(&context.tasks, &evaluator, workers);
+        Ok(Serving {
+            consumers: tasks::consumers(&evaluator),
+            routes: grpc::routes(evaluator),
+            ..Serving::default()
+        })
+    })
+    .await
 }

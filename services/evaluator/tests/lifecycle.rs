@@ -106,6 +106,7 @@ async fn planted(ground: &Ground, version: &str, digest: &str, state: State) -> 
         progress: Progress::default(),
         predictions_digest: None,
         measured: None,
+        traceparent: None,
     };
     let mut tx = db.begin().await.unwrap();
     let name = evaluation.name.to_string();
@@ -219,7 +220,9 @@ async fn without_a_registry_an_evaluation_waits_and_goes_on_when_it_is_there() {
         (evaluation.state() == evaluation::State::Queued && etag >= 4).then_some(())
     };
     until(waits).await;
-    world.start_registry(tokio::net::TcpListener::bind(address).await.unwrap());
+    world
+        .start_registry(tokio::net::TcpListener::bind(address).await.unwrap())
+        .await;
     let done = async || {
         world.clock.advance(Duration::from_millis(100));
         let evaluation = get(&world, &name).await;

@@ -4,7 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use slipway_platform::{
-    Violations, config::Validate, events::outbox::RelayOptions, grpc::GrpcConfig,
+    Violations, config::Validate, db::StorageConfig, events::outbox::RelayOptions,
+    grpc::GrpcConfig, lease::ReplicaConfig,
 };
 
 /// The commented defaults, a document with the section `[registry]`.
@@ -17,7 +18,10 @@ pub struct Config {
     /// Where it listens.
     pub listen: String,
     /// Its database.
-    pub storage_url: String,
+    pub storage: StorageConfig,
+    /// How replicas share its work.
+    #[serde(default)]
+    pub replicas: ReplicaConfig,
     /// Where artifacts are kept.
     pub data_dir: PathBuf,
     /// What it takes at most.
@@ -60,11 +64,8 @@ impl Validate for Config {
             "listen",
             "must be an address such as 127.0.0.1:7401",
         );
-        problems.require(
-            self.storage_url.starts_with("sqlite:"),
-            "storage_url",
-            "must be sqlite: and the path of a file",
-        );
+        self.storage.validate_in("storage", problems);
+        self.replicas.validate_in("replicas", problems);
         problems.require(
             !self.data_dir.as_os_str().is_empty(),
             "data_dir",
@@ -88,19 +89,8 @@ impl Validate for Config {
             "limits.upload_idle_seconds",
             "must be 1 s to 1 h",
         );
-        nested("events", &self.events, problems);
-        nested("grpc", &self.grpc, problems);
-    }
-}
-
-fn nested(section: &str, settings: &impl Validate, problems: &mut Violations) {
-    let mut found = Violations::new();
-    settings.validate(&mut found);
-    for violation in found.iter() {
-        problems.push(
-            format!("{section}.{}", violation.field),
-            violation.description.clone(),
-        );
+        self.events.validate_in("events", problems);
+        self.grpc.validate_in("grpc", problems);
     }
 }
 
@@ -125,7 +115,7 @@ mod tests {
     fn every_problem_is_reported_at_once() {
         let error = load(&[
             ("SLIPWAY__REGISTRY__LIMITS__UPLOADS_MAX", "0"),
-            ("SLIPWAY__REGISTRY__STORAGE_URL", "mysql://x"),
+            ("SLIPWAY__REGISTRY__STORAGE__URL", "mysql://x"),
             ("SLIPWAY__REGISTRY__GRPC__DRAIN_MS", "99999999"),
         ])
         .unwrap_err();

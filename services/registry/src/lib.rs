@@ -21,6 +21,7 @@
 pub mod config;
 pub mod domain;
 mod grpc;
+mod metrics;
 pub mod service;
 pub mod store;
 
@@ -29,10 +30,8 @@ use std::{sync::Arc, time::Duration};
 use slipway_platform::{
     Result,
     clock::SharedClock,
-    db::Db,
-    events::{EventBus, Relay},
-    grpc::{ServeOptions, serve},
-    tasks::Tasks,
+    events::EventBus,
+    host::{self, Context, HostOptions, Serving},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -49,39 +48,45 @@ pub struct Deps {
 }
 
 /// How long background tasks get to end.
-const TASKS_DEADLINE: Duration = Duration::from_secs(5);
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs a registry on `listener` until `shutdown` is cancelled; calls under way are finished.
 ///
-/// Its database and its folder are its own: `Precondition` `STORAGE_IN_USE` when another process has the
-/// database open.
+/// Its folder is its own, and so is a database that replicas do not share: `Precondition` `STORAGE_IN_USE` when
+/// another process has it open.
 pub async fn run(
     config: Config,
     deps: Deps,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let db = Db::open_exclusive(&config.storage_url, &store::MIGRATIONS).await?;
-    let blobs = store::blobs::Blobs::open(&config.data_dir.join("artifacts")).await?;
-    // A token of its own: the relay goes on until the last call is answered.
-    let tasks = Tasks::new(CancellationToken::new());
-    Relay::with_options(db.clone(), deps.bus, deps.clock.clone(), config.events).spawn(&tasks);
-    let registry = service::Registry::new(
-        db.clone(),
-        blobs,
-        deps.clock,
-        config.limits,
-        shutdown.clone(),
-    );
-    let options = ServeOptions {
+    let options = HostOptions {
         name: "registry",
         listener,
-        config: config.grpc,
         shutdown,
-        ready: tasks.readiness(),
+        grpc: config.grpc,
+        storage: config.storage,
+        replicas: config.replicas,
+        relay: config.events,
+        bus: deps.bus,
+        clock: deps.clock,
+        migrations: &store::MIGRATIONS,
+        stop_within: STOP_WITHIN,
     };
-    let served = serve(options, grpc::routes(registry), None).await;
-    tasks.join(TASKS_DEADLINE).await;
-    db.close().await;
-    served
+    let (data_dir, limits) = (config.data_dir, config.limits);
+    host::run(options, move |context| async move {
+        let Context {
+            db,
+            clock,
+            shutdown,
+            ..
+        } = context;
+        let blobs = store::blobs::Blobs::open(&data_dir.join("artifacts"), db.is_shared()).await?;
+        let registry = service::Registry::new(db, blobs, clock, limits, shutdown);
+        Ok(Serving {
+            routes: grpc::routes(registry),
+            ..Serving::default()
+        })
+    })
+    .await
 }

@@ -381,7 +381,9 @@ async fn what_a_crash_left_staged_is_deleted_at_the_start() {
     let world = World::start_with(|config| {
         let staging = config.data_dir.join("artifacts/staging");
         std::fs::create_dir_all(&staging).unwrap();
-        std::fs::write(staging.join("half#1"), b"half").unwrap();
+        let half = std::fs::File::create(staging.join("half#1")).unwrap();
+        // Old enough where replicas share the folder, too.
+        half.set_modified(std::time::UNIX_EPOCH).unwrap();
         *leftover.lock().unwrap() = Some(staging);
     })
     .await;

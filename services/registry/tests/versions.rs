@@ -92,9 +92,8 @@ async fn a_version_comes_back_as_it_was_created_with_what_the_server_adds() {
     let of = |kind: &str| {
         events
             .iter()
-            .find(|d| d.event.r#type.contains(kind))
+            .find(|event| event.r#type.contains(kind))
             .unwrap()
-            .event
             .clone()
     };
     let announced: event::VersionCreated = of("version.created").decode().unwrap();
@@ -154,7 +153,7 @@ async fn fifty_clients_at_once_get_the_numbers_1_to_50() {
     let events = world.events(100).await;
     let announced: Vec<i64> = events
         .iter()
-        .filter_map(|d| d.event.decode::<event::VersionCreated>().ok())
+        .filter_map(|e| e.decode::<event::VersionCreated>().ok())
         .map(|created| created.number)
         .collect();
     assert_eq!(
@@ -162,7 +161,7 @@ async fn fifty_clients_at_once_get_the_numbers_1_to_50() {
         (1..=50).collect::<Vec<_>>(),
         "events come in the order of the numbers"
     );
-    let sequences: Vec<i64> = events.iter().map(|d| d.event.sequence).collect();
+    let sequences: Vec<i64> = events.iter().map(|e| e.sequence).collect();
     assert_eq!(sequences, (1..=100).collect::<Vec<_>>());
 }
 
@@ -484,7 +483,7 @@ async fn quarantine_and_archive_with_their_events() {
             .state(),
         version::State::Archived
     );
-    let types: Vec<_> = world.events(5).await.into_iter().map(|d| d.event).collect();
+    let types = world.events(5).await;
     let lifted: event::VersionQuarantined = types[3].decode().unwrap();
     assert!(lifted.lifted && lifted.digest == version.digest);
     assert_eq!(

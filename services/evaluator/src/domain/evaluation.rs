@@ -40,6 +40,9 @@ pub struct Evaluation {
     pub predictions_digest: Option<String>,
     /// What was measured, once it was.
     pub measured: Option<Measured>,
+    /// The W3C trace context in which it was asked for; whoever runs it goes on with that trace.
+    #[serde(default)]
+    pub traceparent: Option<String>,
 }
 
 /// A suite as it was when an evaluation was asked for.

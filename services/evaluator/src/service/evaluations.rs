@@ -3,7 +3,7 @@
 use slipway_platform::filter::{FieldSpec, FieldType, Filter};
 use slipway_platform::names::{EvaluationName, SuiteName, VersionName, WorkspaceName};
 use slipway_platform::paging::Page;
-use slipway_platform::{Error, Result};
+use slipway_platform::{Error, Result, telemetry};
 
 use super::retry::Retry;
 use super::{Evaluator, rejected};
@@ -93,6 +93,7 @@ impl Evaluator {
             progress: Progress::default(),
             predictions_digest: None,
             measured: None,
+            traceparent: telemetry::current_traceparent(),
         }
     }
 

@@ -3,6 +3,7 @@
 use slipway_platform::Result;
 use slipway_platform::db::Tx;
 use slipway_platform::names::{EvaluationName, VersionName};
+use slipway_platform::telemetry;
 
 use super::{Evaluator, publish};
 use crate::domain::reason::code;
@@ -59,6 +60,7 @@ impl Evaluator {
             progress: Progress::default(),
             predictions_digest: None,
             measured: None,
+            traceparent: telemetry::current_traceparent(),
         };
         let stored = table::insert(tx, evaluation).await?;
         publish(tx, now, Command::PublishCompleted, &stored.evaluation).await

@@ -19,10 +19,10 @@ use std::sync::Arc;
 use slipway_platform::clock::{SharedClock, Timestamp};
 use slipway_platform::db::{Db, Tx};
 use slipway_platform::events::outbox;
+use slipway_platform::lease::Leases;
 use slipway_platform::{Error, Result};
 use slipway_proto::event::v1 as event;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use crate::config::Limits;
 use crate::domain::evaluation::SuiteUsed;
@@ -41,19 +41,27 @@ pub struct Evaluator {
     registry: Registry,
     clock: SharedClock,
     limits: Limits,
-    /// Who this process is, as the worker of evaluations.
+    /// Who is alive of the replicas; this one's id is its name as the worker of evaluations.
+    leases: Leases,
     worker: String,
     watches: Arc<Semaphore>,
 }
 
 impl Evaluator {
     /// Over `db`, with the registry as a peer.
-    pub fn new(db: Db, registry: Registry, clock: SharedClock, limits: Limits) -> Self {
+    pub fn new(
+        db: Db,
+        registry: Registry,
+        leases: Leases,
+        clock: SharedClock,
+        limits: Limits,
+    ) -> Self {
         Self {
             db,
             registry,
             clock,
-            worker: Uuid::now_v7().to_string(),
+            worker: leases.instance().id.clone(),
+            leases,
             watches: Arc::new(Semaphore::new(limits.watches_max)),
             limits,
         }

@@ -1,7 +1,7 @@
 //! Performs one evaluation: claim it, find what to read, have it read and measured ([`super::reading`]),
 //! judge, and settle. Whatever happens, the evaluation is settled by one event of its state machine.
 
-use slipway_platform::Result;
+use slipway_platform::{Result, telemetry};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -10,6 +10,7 @@ use super::registry::{ArtifactFacts, VersionFacts};
 use crate::domain::evaluation::SuiteUsed;
 use crate::domain::reason::code;
 use crate::domain::{Baseline, Evaluation, Event, Measured, Reason, SuiteSpec, Verdict, judge};
+use crate::metrics;
 use crate::store::evaluations::{self as table, Stored};
 
 /// How one run ended.
@@ -43,6 +44,7 @@ impl Evaluator {
             return Ok(false);
         };
         let span = tracing::info_span!("evaluation", name = %stored.evaluation.name, version = %stored.evaluation.version);
+        telemetry::set_parent(&span, stored.evaluation.traceparent.as_deref());
         self.run_claimed(stored, shutdown).instrument(span).await?;
         Ok(true)
     }
@@ -204,7 +206,14 @@ impl Evaluator {
         }
         stored.evaluation.measured = measured;
         match self.advance(&mut tx, &mut stored, event).await? {
-            Ok(()) => tx.commit().await,
+            Ok(()) => {
+                tx.commit().await?;
+                if let Some((verdict, _)) = stored.evaluation.outcome() {
+                    let after = self.clock.now().since(stored.evaluation.create_time);
+                    metrics::ended(verdict, after, stored.evaluation.progress.rows_read);
+                }
+                Ok(())
+            }
             // Cancelled, overdue or lost meanwhile: what was found does not count.
             Err(_) => tx.rollback().await,
         }

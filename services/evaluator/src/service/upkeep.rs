@@ -1,5 +1,7 @@
 //! What time and crashes do to evaluations.
 
+use std::collections::HashSet;
+
 use slipway_platform::Result;
 
 use super::Evaluator;
@@ -19,31 +21,35 @@ impl Evaluator {
         Ok(())
     }
 
-    /// After a start: what another life of this database was running is queued again at once. Only for a
-    /// process that has the database to itself.
+    /// Queues again what a replica was running that is not alive any more: after a start, and while this runs.
+    /// Bounded; what is left is found by the next run.
     pub async fn recover(&self) -> Result<()> {
-        loop {
-            let running = table::running(&mut *self.db.read().await?, BATCH).await?;
-            let mut moved = 0;
-            for stored in running {
-                let mine = matches!(&stored.evaluation.state,
-                    State::Running { worker, .. } if *worker == self.worker);
-                if !mine {
-                    tracing::warn!(evaluation = %stored.evaluation.name, "found running after a restart, run again");
-                    self.apply(stored, Event::Lost).await?;
-                    moved += 1;
-                }
-            }
-            if moved == 0 {
-                return Ok(());
+        let running = table::running(&mut *self.db.read().await?, BATCH).await?;
+        if running.is_empty() {
+            return Ok(());
+        }
+        // Asked after the list was read: whoever began one of them was alive by then.
+        let alive = self.leases.replicas().await?;
+        let alive: HashSet<&str> = alive.iter().map(|replica| replica.id.as_str()).collect();
+        for stored in running {
+            let State::Running { worker, .. } = &stored.evaluation.state else {
+                continue;
+            };
+            if !alive.contains(worker.as_str()) {
+                tracing::warn!(evaluation = %stored.evaluation.name, worker, "its worker is gone, run again");
+                self.apply(stored, Event::Lost).await?;
             }
         }
+        Ok(())
     }
 
-    async fn apply(&self, stored: Stored, event: Event) -> Result<()> {
+    async fn apply(&self, listed: Stored, event: Event) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        // Read again: it may have moved since it was listed.
-        let mut stored = table::get(&mut tx, &stored.evaluation.name).await?;
+        let mut stored = table::get(&mut tx, &listed.evaluation.name).await?;
+        if stored.generation != listed.generation {
+            // It moved since it was listed, and what was decided of it may not hold any more.
+            return tx.rollback().await;
+        }
         match self.advance(&mut tx, &mut stored, event).await? {
             Ok(()) => tx.commit().await,
             Err(_) => tx.rollback().await,

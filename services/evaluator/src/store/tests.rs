@@ -23,8 +23,8 @@ const LIMITS: Limits = Limits {
 
 async fn open() -> (tempfile::TempDir, Db) {
     let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("evaluator.db").display());
-    let db = Db::open(&url, &MIGRATIONS).await.unwrap();
+    let storage = slipway_platform::testing::storage(folder.path());
+    let db = Db::open(&storage, &MIGRATIONS).await.unwrap();
     (folder, db)
 }
 
@@ -58,6 +58,7 @@ fn evaluation(created: i64, version: u64) -> Evaluation {
         progress: Progress::default(),
         predictions_digest: None,
         measured: None,
+        traceparent: None,
     }
 }
 

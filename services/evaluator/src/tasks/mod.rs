@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_platform::Result;
-use slipway_platform::events::{EventBus, Relay, consumer};
+use slipway_platform::events::Consumer;
 use slipway_platform::tasks::{Nudge, Tasks};
 use tokio_util::sync::CancellationToken;
 
@@ -18,23 +18,23 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often overdue evaluations are looked for.
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Starts everything. `workers` evaluations run at once.
-pub fn start(tasks: &Tasks, evaluator: &Evaluator, bus: Arc<dyn EventBus>, workers: usize) {
-    let clock = evaluator.clock();
-    let db = evaluator.db().clone();
-    Relay::new(db.clone(), bus.clone(), clock.clone()).spawn(tasks);
-    let versions = Arc::new(Versions::new(evaluator.clone()));
-    tasks.spawn(
-        "versions",
-        consumer::run(db, bus, versions, clock, tasks.token()),
-    );
+/// What it does on events.
+pub fn consumers(evaluator: &Evaluator) -> Vec<Arc<dyn Consumer>> {
+    vec![Arc::new(Versions::new(evaluator.clone()))]
+}
+
+/// Starts the loops. `workers` evaluations run at once.
+pub fn start(tasks: &Tasks, evaluator: &Evaluator, workers: usize) {
     for _ in 0..workers {
         tasks.spawn("worker", work(evaluator.clone(), tasks.token()));
     }
     let upkeep = evaluator.clone();
     tasks.every("upkeep", UPKEEP_EVERY, Nudge::new(), move || {
         let evaluator = upkeep.clone();
-        async move { evaluator.tick().await }
+        async move {
+            evaluator.recover().await?;
+            evaluator.tick().await
+        }
     });
 }
 

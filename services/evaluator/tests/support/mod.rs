@@ -2,15 +2,17 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use slipway_platform::Result;
 use slipway_platform::clock::{FakeClock, Timestamp};
+use slipway_platform::db::StorageConfig;
 use slipway_platform::events::log::DEFAULT_RETENTION;
 use slipway_platform::events::{EmbeddedLog, Event, EventBus, EventData};
+use slipway_platform::testing::storage;
 use slipway_proto::common::v1::{ArtifactRef, Verdict};
 use slipway_proto::evaluator::v1::apply_suite_request::Source;
 use slipway_proto::evaluator::v1::evaluator_service_client::EvaluatorServiceClient;
@@ -46,7 +48,7 @@ pub struct World {
     pub registry: RegistryServiceClient<Channel>,
     pub evaluator: EvaluatorServiceClient<Channel>,
     registry_address: String,
-    parts: Vec<(CancellationToken, JoinHandle<Result<()>>)>,
+    parts: Vec<Running>,
 }
 
 /// What a world is made of before anything runs.
@@ -77,17 +79,16 @@ impl Ground {
         }
     }
 
-    pub fn database(&self) -> String {
-        format!(
-            "sqlite:{}",
-            self.folder.path().join("evaluator.db").display()
-        )
+    pub fn database(&self) -> StorageConfig {
+        storage(&self.folder.path().join("evaluator"))
     }
 
     pub async fn start(mut self) -> World {
         let listener = self.registry_listener.take().unwrap();
+        // First: what waits for a registry is only tried again when the clock is moved.
+        let registry = start_registry(self.folder.path(), &self.log, &self.clock, listener).await;
         let mut world = self.start_evaluator(|_| {}).await;
-        world.start_registry(listener);
+        world.parts.push(registry);
         world
     }
 
@@ -102,7 +103,7 @@ impl Ground {
             [],
         )
         .unwrap();
-        config.storage_url = self.database();
+        config.storage = self.database();
         config.registry = self.registry_address.clone();
         config.limits.progress_ms = 20;
         config.limits.postpone_ms = 100;
@@ -115,6 +116,7 @@ impl Ground {
         };
         let stop = CancellationToken::new();
         let running = tokio::spawn(slipway_evaluator::run(config, deps, listener, stop.clone()));
+        slipway_platform::testing::serving(&address).await;
         let lazy = |address: &str| {
             Endpoint::from_shared(address.to_owned())
                 .unwrap()
@@ -132,6 +134,31 @@ impl Ground {
     }
 }
 
+/// A service that runs, and what stops it.
+type Running = (CancellationToken, JoinHandle<Result<()>>);
+
+async fn start_registry(
+    folder: &Path,
+    log: &EmbeddedLog,
+    clock: &FakeClock,
+    listener: TcpListener,
+) -> Running {
+    let mut config: slipway_registry::Config =
+        slipway_platform::config::load(slipway_registry::DEFAULTS, Some("registry"), None, [])
+            .unwrap();
+    config.storage = storage(&folder.join("registry"));
+    config.data_dir = folder.join("registry");
+    let deps = slipway_registry::Deps {
+        bus: Arc::new(log.clone()),
+        clock: clock.shared(),
+    };
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(slipway_registry::run(config, deps, listener, stop.clone()));
+    slipway_platform::testing::serving(&address).await;
+    (stop, running)
+}
+
 impl World {
     pub async fn start() -> World {
         Ground::new().await.start().await
@@ -145,22 +172,10 @@ impl World {
         world
     }
 
-    pub fn start_registry(&mut self, listener: TcpListener) {
-        let mut config: slipway_registry::Config =
-            slipway_platform::config::load(slipway_registry::DEFAULTS, Some("registry"), None, [])
-                .unwrap();
-        config.storage_url = format!(
-            "sqlite:{}",
-            self.folder.path().join("registry.db").display()
-        );
-        config.data_dir = self.folder.path().join("registry");
-        let deps = slipway_registry::Deps {
-            bus: Arc::new(self.log.clone()),
-            clock: self.clock.shared(),
-        };
-        let stop = CancellationToken::new();
-        let running = tokio::spawn(slipway_registry::run(config, deps, listener, stop.clone()));
-        self.parts.push((stop, running));
+    pub async fn start_registry(&mut self, listener: TcpListener) {
+        let folder = self.folder.path();
+        let registry = start_registry(folder, &self.log, &self.clock, listener).await;
+        self.parts.push(registry);
     }
 
     pub async fn stop(self) {
@@ -347,7 +362,7 @@ impl World {
         let mut found = Vec::new();
         while found.len() < count {
             let next = tokio::time::timeout(Duration::from_secs(20), subscription.next());
-            let event = next.await.unwrap().unwrap().event;
+            let event = next.await.unwrap().unwrap().into_event().unwrap();
             if event.r#type == D::TYPE {
                 let data = event.decode().unwrap();
                 found.push((event, data));

@@ -38,7 +38,7 @@ impl Registry {
     /// Points an alias at a version that may be released. Nothing changes when it points there already.
     pub async fn set_alias(&self, wanted: MoveAlias, retry: &Retry) -> Result<ShownAlias> {
         not_latest(&wanted.name)?;
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin_for(&wanted.name.model().to_string()).await?;
         if let Some(answer) = retry.replay(&mut tx).await? {
             return Ok(answer);
         }
@@ -59,7 +59,7 @@ impl Registry {
     /// Removes an alias; its history stays.
     pub async fn delete_alias(&self, wanted: MoveAlias, retry: &Retry) -> Result<ShownAlias> {
         not_latest(&wanted.name)?;
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin_for(&wanted.name.model().to_string()).await?;
         if let Some(answer) = retry.replay(&mut tx).await? {
             return Ok(answer);
         }

@@ -88,10 +88,11 @@ impl VersionCache {
 mod tests {
     use super::*;
     use crate::store::MIGRATIONS;
+    use slipway_platform::db::StorageConfig;
 
     async fn db(folder: &tempfile::TempDir) -> Db {
-        let url = format!("sqlite:{}", folder.path().join("a.db").display());
-        Db::open_exclusive(&url, &MIGRATIONS).await.unwrap()
+        let storage = StorageConfig::sqlite(&folder.path().join("a.db"));
+        Db::open_exclusive(&storage, &MIGRATIONS).await.unwrap()
     }
 
     fn version(number: i64) -> Version {

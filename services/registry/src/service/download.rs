@@ -10,6 +10,7 @@ use slipway_platform::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Registry, upload::CHUNK_BYTES_MAX};
+use crate::metrics;
 use crate::store::{artifacts::Artifact, blobs::ReadError};
 
 /// Pieces that are read ahead of the client.
@@ -85,6 +86,7 @@ impl Registry {
                         verify(&name, hash)?;
                     }
                 }
+                metrics::downloaded(bytes.len() as u64);
                 yield bytes;
             }
         }

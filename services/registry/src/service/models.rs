@@ -19,7 +19,7 @@ impl Registry {
         model: Model,
         retry: &Retry,
     ) -> Result<Model> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin_for(&name.to_string()).await?;
         if let Some(answer) = retry.replay(&mut tx).await? {
             return Ok(answer);
         }

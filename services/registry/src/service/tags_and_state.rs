@@ -48,7 +48,7 @@ pub struct ChangeState {
 impl Registry {
     /// Sets and removes tags. Nothing changes when they are so already.
     pub async fn change_tags(&self, change: ChangeTags, retry: &Retry) -> Result<Version> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin_for(&change.name.model().to_string()).await?;
         if let Some(answer) = retry.replay(&mut tx).await? {
             return Ok(answer);
         }
@@ -81,7 +81,7 @@ impl Registry {
 
     /// Archives, quarantines, or lifts the quarantine. Nothing changes when it is so already.
     pub async fn change_state(&self, change: ChangeState, retry: &Retry) -> Result<Version> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin_for(&change.name.model().to_string()).await?;
         if let Some(answer) = retry.replay(&mut tx).await? {
             return Ok(answer);
         }

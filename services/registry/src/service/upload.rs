@@ -9,6 +9,7 @@ use slipway_platform::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Registry;
+use crate::metrics;
 use crate::store::{self, artifacts::Artifact, blobs::Staged};
 
 /// Largest piece of an upload or download.
@@ -118,9 +119,10 @@ impl Upload {
         };
         // Bytes first: a row always has its bytes, and bytes without a row are found by nobody.
         staged.publish(&artifact.name).await?;
-        let mut tx = registry.db.begin().await?;
+        let mut tx = registry.db.begin_for(&artifact.name.to_string()).await?;
         let stored = store::artifacts::insert(&mut tx, &artifact).await?;
         tx.commit().await?;
+        metrics::uploaded(received);
         tracing::info!(artifact = %stored.name, size_bytes = stored.size_bytes, "artifact uploaded");
         Ok(stored)
     }

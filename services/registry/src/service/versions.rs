@@ -23,6 +23,7 @@ use crate::{
         alias::{Actor, Expected, LATEST, Move},
         manifest::Manifest,
     },
+    metrics,
     store::{
         self,
         list::{After, Order, Scope},
@@ -59,7 +60,7 @@ pub struct ListVersions {
 impl Registry {
     /// Creates the next version of a model, and moves `latest` to it.
     pub async fn create_version(&self, create: CreateVersion, retry: &Retry) -> Result<Version> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin_for(&create.model.to_string()).await?;
         if let Some(answer) = retry.replay(&mut tx).await? {
             return Ok(answer);
         }
@@ -89,6 +90,7 @@ impl Registry {
         outbox::publish(&mut tx, now, &event_key(&name), &document.name, &created).await?;
         retry.record(&mut tx, &document, now).await?;
         tx.commit().await?;
+        metrics::version_created();
         tracing::info!(version = %name, digest = %document.digest, "version created");
         Ok(document)
     }

@@ -1,11 +1,12 @@
 //! The artifact store: bytes by digest, in an [`object_store`].
 //!
 //! An object is written under a staging name and renamed to its digest once it is whole and verified, so
-//! a reader sees all of it or none. Staged objects that a crash left behind are deleted at the next start.
+//! a reader sees all of it or none. Staged objects that a crash left behind are deleted at a later start: at
+//! once where the folder belongs to one process, and once they are a day old where replicas share it.
 //!
 //! Layout: `objects/{workspace}/{first two digits}/{64 hex digits}`, `staging/{uuid}`.
 
-use std::{ops::Range, path::Path as FilePath, sync::Arc};
+use std::{ops::Range, path::Path as FilePath, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use object_store::{
@@ -18,6 +19,9 @@ use uuid::Uuid;
 const PART_BYTES: usize = 5 * 1024 * 1024;
 /// Parts on their way to the store per upload; together with the part size the memory of one upload.
 const PARTS_IN_FLIGHT: usize = 2;
+
+/// How long a staged object may lie in a folder that replicas share; no upload takes that long.
+const STAGED_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// Why bytes could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +41,8 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// Keeps artifacts in a local folder, which is created, and owned by this process.
-    pub async fn open(folder: &FilePath) -> Result<Self> {
+    /// Keeps artifacts in a local folder, which is created. `shared`: other processes may be writing to it too.
+    pub async fn open(folder: &FilePath, shared: bool) -> Result<Self> {
         let at = |e: &dyn std::fmt::Display| {
             Error::unavailable(format!("artifact store {}: {e}", folder.display()))
         };
@@ -51,12 +55,12 @@ impl Blobs {
         let blobs = Self {
             store: Arc::new(store),
         };
-        // What a crash cut off can lie under a temporary name that the store does not list.
-        match tokio::fs::remove_dir_all(folder.join("staging")).await {
-            Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(at(&e)),
-        }
+        let kept = if shared { STAGED_KEPT } else { Duration::ZERO };
+        let staging = folder.join("staging");
+        tokio::task::spawn_blocking(move || remove_left_behind(&staging, kept))
+            .await
+            .map_err(|e| Error::internal("clear the staging folder", e))?
+            .map_err(|e| at(&e))?;
         Ok(blobs)
     }
 
@@ -165,6 +169,30 @@ impl Drop for Staged {
     }
 }
 
+/// Deletes what has lain in `staging` for longer than `kept`. What a crash cut off can lie under a temporary
+/// name that the store does not list, so the folder itself is read.
+fn remove_left_behind(staging: &FilePath, kept: Duration) -> std::io::Result<()> {
+    let gone = |e: &std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
+    let entries = match std::fs::read_dir(staging) {
+        Ok(entries) => entries,
+        Err(e) if gone(&e) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let entry = entry?;
+        // Another replica may be deleting the same file.
+        let removed = match entry.metadata().and_then(|meta| meta.modified()) {
+            Ok(modified) if modified.elapsed().is_ok_and(|age| age >= kept) => {
+                std::fs::remove_file(entry.path())
+            }
+            Ok(_) => Ok(()),
+            Err(e) => Err(e),
+        };
+        removed.or_else(|e| if gone(&e) { Ok(()) } else { Err(e) })?;
+    }
+    Ok(())
+}
+
 fn object(name: &ArtifactName) -> Path {
     let hex = name.id().trim_start_matches("sha256:");
     Path::from_iter(["objects", name.workspace().id(), &hex[..2], hex])
@@ -179,4 +207,26 @@ fn unreadable(error: object_store::Error) -> ReadError {
 
 fn failed(error: object_store::Error) -> Error {
     Error::unavailable(format!("artifact store: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_start_leaves_the_uploads_of_other_replicas_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Blobs::open(folder.path(), true).await.unwrap();
+        let mut upload = first.stage().await.unwrap();
+        upload.write(Bytes::from_static(b"half")).await.unwrap();
+        let staged =
+            || std::fs::read_dir(folder.path().join("staging")).map_or(0, |dir| dir.count());
+        let before = staged();
+        assert!(before > 0);
+        Blobs::open(folder.path(), true).await.unwrap();
+        assert_eq!(staged(), before);
+        // Alone, it is what a crash has left.
+        Blobs::open(folder.path(), false).await.unwrap();
+        assert_eq!(staged(), 0);
+    }
 }

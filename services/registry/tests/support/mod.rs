@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use sha2::{Digest, Sha256};
 use slipway_platform::{
     clock::{FakeClock, Timestamp},
-    events::{Delivery, EmbeddedLog, EventBus, log::DEFAULT_RETENTION},
+    events::{EmbeddedLog, Event, EventBus, log::DEFAULT_RETENTION},
 };
 use slipway_proto::{
     common::v1::ArtifactRef,
@@ -45,7 +45,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let mut config: Config =
             slipway_platform::config::load(DEFAULTS, Some("registry"), None, []).unwrap();
-        config.storage_url = format!("sqlite:{}", folder.path().join("registry.db").display());
+        config.storage = slipway_platform::testing::storage(folder.path());
         config.data_dir = folder.path().join("registry");
         change(&mut config);
         let clock = FakeClock::new(Timestamp(1_700_000_000_000_000));
@@ -69,6 +69,7 @@ impl World {
             listener,
             shutdown.clone(),
         ));
+        slipway_platform::testing::serving(&address).await;
         let client = Client::connect(address.clone()).await.unwrap();
         World {
             folder,
@@ -179,7 +180,7 @@ impl World {
             .map(tonic::Response::into_inner)
     }
 
-    pub async fn events(&self, count: usize) -> Vec<Delivery> {
+    pub async fn events(&self, count: usize) -> Vec<Event> {
         let mut subscription = self
             .log
             .subscribe("test", &["slipway.registry"])
@@ -188,7 +189,7 @@ impl World {
         let mut events = Vec::new();
         while events.len() < count {
             let next = tokio::time::timeout(Duration::from_secs(20), subscription.next()).await;
-            events.push(next.expect("an event comes").unwrap());
+            events.push(next.expect("an event comes").unwrap().into_event().unwrap());
         }
         events
     }
