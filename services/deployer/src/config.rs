@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use slipway_platform::config::Validate;
+use slipway_platform::db::StorageConfig;
 use slipway_platform::error::Violations;
 use slipway_platform::events::outbox::RelayOptions;
-use slipway_platform::grpc::GrpcConfig;
+use slipway_platform::grpc::{GrpcConfig, addresses};
+use slipway_platform::lease::ReplicaConfig;
 
 use crate::driver::ProcessConfig;
 use crate::xds::XdsConfig;
@@ -21,7 +23,10 @@ pub struct Config {
     /// Where it listens.
     pub listen: String,
     /// Its database.
-    pub storage_url: String,
+    pub storage: StorageConfig,
+    /// How replicas share its work.
+    #[serde(default)]
+    pub replicas: ReplicaConfig,
     /// Where processes, their logs and fetched artifacts are kept.
     pub data_dir: PathBuf,
     /// The registry's address.
@@ -57,11 +62,8 @@ impl Validate for Config {
             "listen",
             "must be an address such as 127.0.0.1:7403",
         );
-        problems.require(
-            self.storage_url.starts_with("sqlite:"),
-            "storage_url",
-            "must be sqlite: and the path of a file",
-        );
+        self.storage.validate_in("storage", problems);
+        self.replicas.validate_in("replicas", problems);
         problems.require(
             !self.data_dir.as_os_str().is_empty(),
             "data_dir",
@@ -73,9 +75,9 @@ impl Validate for Config {
             ("failure_detector", &self.failure_detector),
         ] {
             problems.require(
-                address.starts_with("http://"),
+                addresses(address).all(|address| address.starts_with("http://")),
                 key,
-                "must begin with http://",
+                "must begin with http://, and so must each of several with commas between them",
             );
         }
         problems.require(
@@ -122,7 +124,12 @@ mod tests {
         assert_eq!(config.listen, "127.0.0.1:7403");
         assert_eq!(config.xds, XdsConfig::default());
         assert_eq!(config.process, ProcessConfig::default());
-        assert_eq!(config.grpc, GrpcConfig::default());
+        // Every proxy holds a connection to it.
+        let grpc = GrpcConfig {
+            connections_max: 16_384,
+            ..GrpcConfig::default()
+        };
+        assert_eq!(config.grpc, grpc);
     }
 
     #[test]

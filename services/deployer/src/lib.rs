@@ -10,6 +10,11 @@
 //! step by step on the verdicts that the failure-detector streams, soaks, and makes the candidate stable.
 //! DEGRADED puts all traffic back in the transaction that receives it.
 //!
+//! Several replicas share one PostgreSQL database. Every one serves the API and xDS, publishes what is stored,
+//! and takes work; one at a time, under a lease, turns deadlines, proxies' acceptances and verdicts into
+//! decisions ([`tasks::decisions`]); what a process runs is the business of the node that started it
+//! ([`tasks::node`]). Nothing hangs on a lease but that work is not done in vain: `service::duties` says why.
+//!
 //! | module | what it is for |
 //! | --- | --- |
 //! | [`domain`] | the rollout state machine, traffic, strategies, the endpoint's side of a decision: pure |
@@ -28,6 +33,7 @@ pub mod domain;
 pub mod driver;
 mod grpc;
 mod http;
+mod metrics;
 pub mod peers;
 mod run;
 pub mod service;

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use slipway_platform::names::RevisionName;
-use tokio::sync::broadcast;
 
 use super::{
-    Driver, DriverError, ExternalDriver, ProcessDriver, RevisionRun, RunSpec, RunningRevision,
+    Driver, DriverError, ExternalDriver, Lost, ProcessDriver, RevisionRun, RunSpec, RunningRevision,
 };
 
 /// See the module.
@@ -54,7 +53,7 @@ impl Driver for Drivers {
         self.process.adopt().await
     }
 
-    fn lost(&self) -> broadcast::Receiver<RevisionName> {
+    fn lost(&self) -> Lost {
         self.process.lost()
     }
 

@@ -6,22 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use slipway_platform::names::RevisionName;
-use tokio::sync::broadcast;
 
-use super::{Driver, DriverError, ExternalSpec, RevisionRun, RunSpec, RunningRevision, health};
+use super::{
+    Driver, DriverError, ExternalSpec, Lost, RevisionRun, RunSpec, RunningRevision, health,
+};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ExternalDriver {
-    lost: broadcast::Sender<RevisionName>,
-}
-
-impl Default for ExternalDriver {
-    fn default() -> Self {
-        Self {
-            lost: broadcast::Sender::new(1),
-        }
-    }
+    lost: Lost,
 }
 
 #[async_trait]
@@ -51,8 +44,8 @@ impl Driver for ExternalDriver {
         Ok(Vec::new())
     }
 
-    fn lost(&self) -> broadcast::Receiver<RevisionName> {
-        self.lost.subscribe()
+    fn lost(&self) -> Lost {
+        self.lost.clone()
     }
 
     fn verifies_digests(&self, _run: &RevisionRun) -> bool {

@@ -12,6 +12,7 @@ mod artifacts;
 mod drivers;
 mod external;
 mod health;
+mod lost;
 mod process;
 mod registry;
 mod secrets;
@@ -20,6 +21,7 @@ mod spec;
 pub use artifacts::{ArtifactCache, ArtifactSource, ByteStream};
 pub use drivers::Drivers;
 pub use external::ExternalDriver;
+pub use lost::Lost;
 pub use process::{ProcessConfig, ProcessDriver};
 pub use registry::RegistryArtifacts;
 pub use spec::{ExternalSpec, ProcessSpec, RevisionRun, RunArtifact, RunSpec};
@@ -29,7 +31,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use slipway_platform::names::RevisionName;
-use tokio::sync::broadcast;
 
 /// Starts, watches and stops what revisions run.
 #[async_trait]
@@ -51,10 +52,9 @@ pub trait Driver: Send + Sync {
     /// runs, and returns it. What has died meanwhile is forgotten, for `provision` to start anew.
     async fn adopt(&self) -> Result<Vec<RunningRevision>, DriverError>;
 
-    /// Announces a revision each time that an instance of it is gone without having been stopped. The
-    /// driver starts it again by itself a bounded number of times; `provision` waits for that, and says
+    /// Announces a revision when an instance of it is gone without having been stopped. The driver starts it again by itself a bounded number of times; `provision` waits for that, and says
     /// at which addresses the revision is then.
-    fn lost(&self) -> broadcast::Receiver<RevisionName>;
+    fn lost(&self) -> Lost;
 
     /// Whether what runs is known to be the artifacts with the revision's digests.
     fn verifies_digests(&self, run: &RevisionRun) -> bool;

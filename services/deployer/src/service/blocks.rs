@@ -5,7 +5,7 @@ use slipway_platform::names::{BlockName, EndpointName};
 use slipway_platform::paging::Page;
 
 use super::decision::Cause;
-use super::{Service, records};
+use super::{Service, pages, records};
 use crate::domain::resources::{AuditRecord, Block};
 use crate::store::signals::{self, Signal};
 use crate::store::{audit, blocks, endpoints};
@@ -21,7 +21,12 @@ impl Service {
         let mut reader = self.db.read().await?;
         endpoints::get(&mut reader, endpoint).await?;
         let rows = blocks::list(&mut reader, endpoint, include_lifted, page).await?;
-        Ok(page.cut(rows, |block| block.name.to_string()))
+        Ok(pages::cut(
+            page,
+            rows,
+            |block| block.reason.clone(),
+            |block| block.name.to_string(),
+        ))
     }
 
     /// Lifts a block. One that is lifted already stays as it is.
@@ -47,6 +52,11 @@ impl Service {
         page: &Page,
     ) -> Result<(Vec<AuditRecord>, String)> {
         let rows = audit::list(&mut *self.db.read().await?, resource, page).await?;
-        Ok(page.cut(rows, |record| record.sequence.to_string()))
+        Ok(pages::cut(
+            page,
+            rows,
+            |record| (record.text.clone(), record.cause.clone()),
+            |record| record.sequence.to_string(),
+        ))
     }
 }

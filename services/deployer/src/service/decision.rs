@@ -7,9 +7,10 @@ use slipway_platform::clock::Timestamp;
 use slipway_platform::db::Tx;
 use slipway_platform::names::RolloutName;
 use slipway_platform::{Error, Result, etag};
+use tracing::Instrument;
 
 use super::scene::Scene;
-use super::{Service, outcomes};
+use super::{Service, outcomes, trace};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::resources::Actor;
 use crate::domain::rollout::{Rejected, RolloutEvent};
@@ -77,7 +78,11 @@ pub async fn hear_alone(
 ) -> Result<Result<(), Rejected>> {
     let row = &scene.rollouts[index];
     match decide(&row.rollout, &scene.endpoint.serving, event, now) {
-        Ok(decision) => save(tx, scene, index, decision, cause, now).await.map(Ok),
+        Ok(decision) => {
+            let span = trace::of(row, event, cause);
+            let saving = save(tx, scene, index, decision, cause, now);
+            saving.instrument(span).await.map(Ok)
+        }
         Err(rejected) => Ok(Err(rejected)),
     }
 }
@@ -191,11 +196,21 @@ impl Service {
         event: &RolloutEvent,
         cause: &Cause,
     ) -> Result<()> {
-        let (mut scene, index) = Scene::of_rollout(&mut *tx, rollout).await?;
+        let (mut scene, index) = self.scene_of(tx, rollout).await?;
         if let Err(rejected) = hear(tx, &mut scene, index, event, cause, self.now()).await? {
             tracing::debug!(%rollout, ?event, %rejected, "event changes nothing");
         }
         Ok(())
+    }
+
+    /// The scene of a rollout with the numbers of its verdict as they are now: what moves it is saved with them.
+    async fn scene_of(&self, tx: &mut Tx, rollout: &RolloutName) -> Result<(Scene, usize)> {
+        let (mut scene, index) = Scene::of_rollout(&mut *tx, rollout).await?;
+        let row = &mut scene.rollouts[index];
+        if !row.rollout.ended() {
+            *row = self.with_live_verdict(row.clone());
+        }
+        Ok((scene, index))
     }
 
     /// Lets a rollout hear that time has passed, and arms it again: a tick that changes nothing, such as the
@@ -203,7 +218,7 @@ impl Service {
     pub async fn tick(&self, rollout: &RolloutName) -> Result<()> {
         let now = self.now();
         let mut tx = self.db.begin().await?;
-        let (mut scene, index) = Scene::of_rollout(&mut tx, rollout).await?;
+        let (mut scene, index) = self.scene_of(&mut tx, rollout).await?;
         let generation = scene.rollouts[index].generation;
         let heard = hear(
             &mut tx,
@@ -234,7 +249,7 @@ impl Service {
         expected: Option<i64>,
     ) -> Result<rollouts::RolloutRow> {
         let mut tx = self.db.begin().await?;
-        let (mut scene, index) = Scene::of_rollout(&mut tx, rollout).await?;
+        let (mut scene, index) = self.scene_of(&mut tx, rollout).await?;
         etag::check(
             expected,
             scene.rollouts[index].generation,

@@ -5,7 +5,7 @@ use slipway_platform::paging::Page;
 use slipway_platform::{Result, etag, requests};
 
 use super::decision::Cause;
-use super::{Retry, Service, records};
+use super::{Retry, Service, pages, records};
 use crate::domain::resources::EndpointSettings;
 use crate::store::endpoints::{self, EndpointRow};
 use crate::store::environments;
@@ -112,6 +112,11 @@ impl Service {
             environments::get(&mut reader, environment).await?;
         }
         let rows = endpoints::list(&mut reader, environment, page).await?;
-        Ok(page.cut(rows, |row| row.name.to_string()))
+        Ok(pages::cut(
+            page,
+            rows,
+            |row| row.settings.clone(),
+            |row| row.name.to_string(),
+        ))
     }
 }

@@ -5,7 +5,7 @@ use slipway_platform::paging::Page;
 use slipway_platform::{Result, etag, requests};
 
 use super::decision::Cause;
-use super::{Retry, Service, records};
+use super::{Retry, Service, pages, records};
 use crate::domain::resources::{EVENT_TYPES, EvidencePolicy, Rule, RuleCommand};
 use crate::store::environments::{self, EnvironmentRow};
 use crate::store::rules;
@@ -114,7 +114,12 @@ impl Service {
     /// A page of environments by name, and where the page ends.
     pub async fn list_environments(&self, page: &Page) -> Result<(Vec<EnvironmentRow>, String)> {
         let rows = environments::list(&mut *self.db.read().await?, page).await?;
-        Ok(page.cut(rows, |row| row.name.to_string()))
+        Ok(pages::cut(
+            page,
+            rows,
+            |row| (row.description.clone(), row.evidence.clone()),
+            |row| row.name.to_string(),
+        ))
     }
 }
 

@@ -8,6 +8,7 @@ use slipway_platform::Result;
 use slipway_platform::db::Tx;
 use slipway_platform::events::inbox;
 use slipway_platform::names::{EndpointName, RevisionName};
+use tracing::Instrument;
 
 use super::decision::{Cause, hear, save_serving};
 use super::rollback::Rollback;
@@ -63,9 +64,14 @@ struct Became {
 impl Service {
     /// Acts on a finding, once.
     pub async fn incident(&self, finding: &Finding) -> Result<()> {
-        let mut tx = self.db.begin().await?;
-        self.incident_in(&mut tx, finding).await?;
-        tx.commit().await
+        let (revision, decision) = (&finding.revision, &finding.decision);
+        let span = tracing::info_span!(parent: None, "anomaly heard", %revision, decision);
+        let acting = async {
+            let mut tx = self.db.begin().await?;
+            self.incident_in(&mut tx, finding).await?;
+            tx.commit().await
+        };
+        acting.instrument(span).await
     }
 
     /// The same in a transaction of the caller's.

@@ -27,6 +27,8 @@ use crate::xds::Applied;
 
 /// How soon it is looked again whether proxies have left what is to be stopped.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How soon it is looked again whether what is to be stopped is needed still.
+const STILL_NEEDED: Duration = Duration::from_secs(60);
 /// How soon a revision that is needed and could not be started is tried again.
 const START_AGAIN: Duration = Duration::from_secs(30);
 
@@ -41,12 +43,20 @@ impl Service {
         if !waits_for_start(&row, revision) {
             return self.finish(item).await;
         }
-        self.set_state(&target, RevisionState::Provisioning).await?;
+        self.begin_start(&target).await?;
         let within = row.rollout.plan.deadlines.provisioning;
         let provisioned = self.driver.provision(&run_of(&target, within)?).await;
         let number = Revision(revision.number());
         let mut tx = self.db.begin().await?;
         let present = revisions::get(&mut tx, revision).await?;
+        if self.is_elsewhere(&present) {
+            // Another node has taken the start over, so that what runs here is nobody's.
+            drop(tx);
+            self.driver
+                .stop(revision, present.facts.run.stop_grace())
+                .await?;
+            return self.finish(item).await;
+        }
         if !waits_for_start(&rollouts::get(&mut tx, rollout).await?, revision) {
             // It was given up meanwhile, and is stopped by another piece of work.
             drop(tx);
@@ -140,6 +150,9 @@ impl Service {
         }
         let endpoint = self.endpoint(revision.endpoint()).await?;
         let within = endpoint.settings.deadlines.provisioning;
+        if row.node.is_empty() {
+            self.take_to_node(&row).await?;
+        }
         let provisioned = self.driver.provision(&run_of(&row, within)?).await;
         let mut tx = self.db.begin().await?;
         let (present, now) = (revisions::get(&mut tx, revision).await?, self.now());
@@ -174,10 +187,14 @@ impl Service {
         let row = revisions::get(&mut tx, revision).await?;
         let scene = Scene::load(&mut tx, revision.endpoint()).await?;
         let over = matches!(row.state, RevisionState::Stopped | RevisionState::Created);
-        if over || is_needed(&scene, revision) {
+        if over {
             work::done(&mut tx, item).await?;
             tx.commit().await?;
             return Ok(Done::Yes);
+        }
+        // Nobody asks for it again when it is not needed any more.
+        if is_needed(&scene, revision) {
+            return Ok(Done::NotBefore(self.now() + STILL_NEEDED));
         }
         if !self.proxies_have_left(&scene.endpoint) {
             return Ok(Done::NotBefore(self.now() + LOOK_AGAIN));
@@ -213,6 +230,7 @@ impl Service {
             self.now(),
         )
         .await?;
+        revisions::set_node(&mut tx, revision, "").await?;
         work::done(&mut tx, item).await?;
         tx.commit().await?;
         Ok(Done::Yes)
@@ -261,28 +279,35 @@ impl Service {
         tx.commit().await
     }
 
-    /// A revision that an earlier run has started runs still.
+    /// A revision that an earlier run on this node has started runs still. What another node has started anew
+    /// since is stopped here.
     pub async fn revision_adopted(&self, running: &RunningRevision) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        let now = self.now();
-        match revisions::find(&mut tx, &running.revision).await? {
-            Some(row) => {
-                records::revision_state(
-                    &mut tx,
-                    &row,
-                    row.state,
-                    &row.state_reason,
-                    Some(&running.addresses),
-                    now,
-                )
-                .await?;
-                tracing::info!(revision = %running.revision, ready = running.ready, "process adopted");
-            }
-            None => {
-                tracing::warn!(revision = %running.revision, "a process runs of which nothing is known")
-            }
+        let Some(row) = revisions::find(&mut tx, &running.revision).await? else {
+            tracing::warn!(revision = %running.revision, "a process runs of which nothing is known");
+            return Ok(());
+        };
+        if self.is_elsewhere(&row) {
+            drop(tx);
+            tracing::warn!(revision = %row.name, node = row.node, "started anew on another node: stopped here");
+            let grace = row.facts.run.stop_grace();
+            return Ok(self.driver.stop(&row.name, grace).await?);
         }
-        tx.commit().await
+        records::revision_state(
+            &mut tx,
+            &row,
+            row.state,
+            &row.state_reason,
+            Some(&running.addresses),
+            self.now(),
+        )
+        .await?;
+        if row.node.is_empty() && is_on_a_node(&row) {
+            revisions::set_node(&mut tx, &row.name, self.duties.node()).await?;
+        }
+        tx.commit().await?;
+        tracing::info!(revision = %running.revision, ready = running.ready, "process adopted");
+        Ok(())
     }
 
     /// Has it found out where a revision runs that should, or that it need not.
@@ -323,11 +348,35 @@ impl Service {
         Ok((row, revisions::get(&mut reader, revision).await?))
     }
 
-    async fn set_state(&self, row: &RevisionRow, state: RevisionState) -> Result<()> {
+    /// A start begins here: what it starts belongs to this node, whoever has tried before.
+    async fn begin_start(&self, row: &RevisionRow) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        mark(&mut tx, row, (state, ""), None, self.now()).await?;
+        let to = (RevisionState::Provisioning, "");
+        mark(&mut tx, row, to, None, self.now()).await?;
+        if is_on_a_node(row) {
+            revisions::set_node(&mut tx, &row.name, self.duties.node()).await?;
+        }
         tx.commit().await
     }
+
+    async fn take_to_node(&self, row: &RevisionRow) -> Result<()> {
+        if !is_on_a_node(row) {
+            return Ok(());
+        }
+        let mut tx = self.db.begin().await?;
+        revisions::set_node(&mut tx, &row.name, self.duties.node()).await?;
+        tx.commit().await
+    }
+
+    /// Whether it belongs to another node.
+    fn is_elsewhere(&self, row: &RevisionRow) -> bool {
+        !row.node.is_empty() && row.node != self.duties.node()
+    }
+}
+
+/// Whether what it runs belongs to the node that starts it.
+fn is_on_a_node(row: &RevisionRow) -> bool {
+    matches!(row.facts.run, RunTemplate::Process(_))
 }
 
 /// Moves a revision to a state, for a reason.

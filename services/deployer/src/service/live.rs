@@ -36,6 +36,11 @@ impl Live {
         self.lock().get(subject).cloned()
     }
 
+    /// Forgets what was said last.
+    pub fn forget(&self, subject: &str) {
+        self.lock().remove(subject);
+    }
+
     /// Forgets everything that is not about one of these.
     pub fn keep_only(&self, is_watched: impl Fn(&str) -> bool) {
         self.lock().retain(|subject, _| is_watched(subject));

@@ -3,6 +3,7 @@
 
 mod blocks;
 mod decision;
+mod duties;
 mod endpoints;
 mod environments;
 mod gate;
@@ -10,19 +11,23 @@ mod incidents;
 mod lifecycle;
 mod live;
 mod outcomes;
+mod pages;
 mod people;
 mod records;
 mod revisions;
 mod rollback;
+mod rollback_beside;
 mod rules;
 mod scene;
 mod start;
 mod status;
+mod trace;
 mod traffic;
 mod verdicts;
 mod work;
 
 pub use decision::Cause;
+pub use duties::Duties;
 pub use endpoints::NewEndpoint;
 pub use incidents::Finding;
 pub use live::Live;
@@ -54,6 +59,8 @@ pub struct Service {
     pub hub: Arc<XdsHub>,
     /// What starts and stops revisions.
     pub driver: Arc<dyn Driver>,
+    /// What this replica does for all of them, and for its node.
+    pub duties: Duties,
     /// The last verdicts, which change too often to be stored each time.
     pub live: Live,
     /// From then on an empty hub means that there is no proxy; until then, those of before may not be back yet.

@@ -6,13 +6,15 @@ use slipway_platform::db::Tx;
 use slipway_platform::events::outbox;
 use slipway_platform::names::{BlockName, RevisionName};
 use slipway_proto::event::v1 as event;
+use sqlx::AnyConnection;
 
 use super::decision::Cause;
 use super::records;
 use super::scene::Scene;
-use crate::domain::resources::Block;
-use crate::domain::rollout::{Command, Rollout, WaivedBy, Waiver};
+use crate::domain::resources::{Block, RevisionState};
+use crate::domain::rollout::{Command, Phase, Retreat, Rollout, WaivedBy, Waiver};
 use crate::domain::serving::Serving;
+use crate::metrics;
 use crate::store::rollouts::RolloutRow;
 use crate::store::signals::{self, Signal};
 use crate::store::work::{self, Work};
@@ -43,6 +45,7 @@ pub async fn record(tx: &mut Tx, scene: &Scene, change: Change<'_>) -> Result<()
         records::traffic(
             tx,
             scene,
+            &change.serving_before.traffic,
             &reason,
             &row.name.to_string(),
             change.cause,
@@ -126,6 +129,9 @@ async fn record_phase(tx: &mut Tx, row: &RolloutRow, change: &Change<'_>) -> Res
     };
     records::audit(tx, change.cause, change.now, &action, &row.name, &text).await?;
     tracing::info!(rollout = %row.name, from, to, step, why = words, "rollout changed");
+    if row.rollout.ended() {
+        tx.after_commit(move || metrics::rollout_ended(to));
+    }
     let page = change
         .commands
         .iter()
@@ -209,13 +215,24 @@ async fn perform(
             )
             .await
         }
-        Command::Block { revision } => block(tx, scene.revision(*revision)?, row, change).await,
+        Command::Block { revision } => {
+            let reason = row
+                .rollout
+                .phase
+                .why()
+                .map_or_else(|| change.cause.reason.clone(), |(_, words)| words);
+            block(tx, scene.revision(*revision)?, &reason, change.cause, now).await
+        }
         Command::Page(code) => {
             let text = row
                 .rollout
                 .phase
                 .why()
                 .map_or_else(String::new, |(_, words)| words);
+            let text = match does_not_start(tx, scene, row).await? {
+                Some(why) => format!("{text}; {why}"),
+                None => text,
+            };
             records::page(tx, scene, Some(&row.name), code.code(), &text, now).await
         }
         Command::AnnounceRollback => announce_rollback(tx, scene, row, now).await,
@@ -242,44 +259,57 @@ async fn perform(
     }
 }
 
-async fn block(
+/// In a cold rollback: that what is to be put back does not start, and why.
+pub(super) async fn does_not_start(
+    conn: &mut AnyConnection,
+    scene: &Scene,
+    row: &RolloutRow,
+) -> Result<Option<String>> {
+    let Phase::RollingBack(back) = &row.rollout.phase else {
+        return Ok(None);
+    };
+    let is_cold = matches!(back.retreat, Retreat::Starting | Retreat::Checking);
+    let Some(restore) = back.restore.filter(|_| is_cold) else {
+        return Ok(None);
+    };
+    let restored = revisions::get(conn, &scene.revision(restore)?).await?;
+    Ok((restored.state == RevisionState::Failed).then(|| {
+        format!(
+            "{} is to be put back and does not start: {}; name another revision to put back",
+            restored.name.id(),
+            restored.state_reason
+        )
+    }))
+}
+
+/// Blocks what a revision runs on its endpoint, unless it is blocked already.
+pub(super) async fn block(
     tx: &mut Tx,
     revision: RevisionName,
-    row: &RolloutRow,
-    change: &Change<'_>,
+    reason: &str,
+    cause: &Cause,
+    now: Timestamp,
 ) -> Result<()> {
+    let endpoint = revision.endpoint().clone();
     let facts = revisions::get(&mut *tx, &revision).await?.facts;
-    if blocks::in_force(&mut *tx, row.endpoint(), &facts.version_digest)
+    if blocks::in_force(&mut *tx, &endpoint, &facts.version_digest)
         .await?
         .is_some()
     {
         return Ok(());
     }
-    let reason = row
-        .rollout
-        .phase
-        .why()
-        .map_or_else(|| change.cause.reason.clone(), |(_, words)| words);
     let block = Block {
-        name: BlockName::generate(row.endpoint()),
+        name: BlockName::generate(&endpoint),
         version_digest: facts.version_digest,
         revision,
         version: facts.version,
-        reason: reason.clone(),
-        created_at: change.now,
-        actor: change.cause.actor.clone(),
+        reason: reason.to_owned(),
+        created_at: now,
+        actor: cause.actor.clone(),
         lifted: None,
     };
     blocks::insert(&mut *tx, &block).await?;
-    records::audit(
-        tx,
-        change.cause,
-        change.now,
-        "block.set",
-        &block.name,
-        &reason,
-    )
-    .await
+    records::audit(tx, cause, now, "block.set", &block.name, reason).await
 }
 
 async fn announce_rollback(
@@ -301,6 +331,10 @@ async fn announce_rollback(
         .phase
         .why()
         .map_or_else(String::new, |(_, words)| words);
+    if let (Some(_), Some(applied_at)) = (row.rollout.decision(), record.applied_at) {
+        let took = applied_at - record.decided_at;
+        tx.after_commit(move || metrics::anomaly_applied(took));
+    }
     let data = event::RollbackCompleted {
         endpoint: row.endpoint().to_string(),
         rollout: match row.rollout.kind {

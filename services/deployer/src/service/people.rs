@@ -5,10 +5,10 @@ use slipway_platform::names::{EndpointName, EnvironmentName, RolloutName};
 use slipway_platform::paging::Page;
 use slipway_platform::{Result, etag};
 
-use super::Service;
 use super::decision::{Cause, hear, refused};
 use super::rollback::Rollback;
 use super::scene::Scene;
+use super::{Service, pages};
 use crate::domain::resources::VerdictSummary;
 use crate::domain::rollout::{Kind, Phase, RolloutEvent};
 use crate::store::rollouts::{self, RolloutRow};
@@ -40,7 +40,12 @@ impl Service {
             .into_iter()
             .map(|row| self.with_live_verdict(row))
             .collect();
-        Ok(page.cut(rows, rollouts::position_of))
+        Ok(pages::cut(
+            page,
+            rows,
+            |row| (row.rollout.clone(), row.about.clone()),
+            rollouts::position_of,
+        ))
     }
 
     pub(super) fn with_live_verdict(&self, mut row: RolloutRow) -> RolloutRow {

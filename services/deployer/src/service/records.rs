@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 
-use slipway_platform::Result;
 use slipway_platform::clock::Timestamp;
 use slipway_platform::db::Tx;
 use slipway_platform::events::outbox;
 use slipway_platform::names::{RevisionName, RolloutName};
+use slipway_platform::{Result, telemetry};
 use slipway_proto::event::v1 as event;
+use tracing::Instrument;
 
 use super::decision::Cause;
 use super::scene::Scene;
 use crate::domain::resources::{RevisionState, TrafficRecord};
+use crate::domain::traffic::Traffic;
 use crate::store::revisions::RevisionRow;
 use crate::store::signals::{self, Signal};
 use crate::store::{audit as store, endpoints, revisions, traffic as history};
@@ -36,8 +38,30 @@ pub async fn audit(
     store::append(&mut *tx, now, entry).await
 }
 
-/// Records and publishes the traffic that the scene's endpoint has now.
+/// Records and publishes the traffic that the scene's endpoint has now, in a span that the proxies' acceptances
+/// follow.
 pub async fn traffic(
+    tx: &mut Tx,
+    scene: &Scene,
+    before: &Traffic,
+    reason: &str,
+    rollout: &str,
+    cause: &Cause,
+    now: Timestamp,
+) -> Result<()> {
+    let (endpoint, serving) = (&scene.endpoint.name, &scene.endpoint.serving);
+    let span = tracing::info_span!(
+        "shift traffic", %endpoint, generation = serving.generation, from = %before, to = %serving.traffic
+    );
+    let shifting = async {
+        let traceparent = telemetry::current_traceparent().unwrap_or_default();
+        endpoints::set_routes_trace(&mut *tx, endpoint, &traceparent).await?;
+        record_traffic(tx, scene, reason, rollout, cause, now).await
+    };
+    shifting.instrument(span).await
+}
+
+async fn record_traffic(
     tx: &mut Tx,
     scene: &Scene,
     reason: &str,

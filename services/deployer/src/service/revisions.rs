@@ -5,7 +5,7 @@ use slipway_platform::names::{EndpointName, RevisionName};
 use slipway_platform::paging::Page;
 
 use super::decision::Cause;
-use super::{Service, records};
+use super::{Service, pages, records};
 use crate::domain::traffic::Revision;
 use crate::store::revisions::RevisionRow;
 use crate::store::{endpoints, revisions};
@@ -28,7 +28,12 @@ impl Service {
         let mut reader = self.db.read().await?;
         let owner = endpoints::get(&mut reader, endpoint).await?;
         let rows = revisions::list(&mut reader, endpoint, page).await?;
-        let (rows, next) = page.cut(rows, |row| row.name.number().to_string());
+        let (rows, next) = pages::cut(
+            page,
+            rows,
+            |row| row.facts.clone(),
+            |row| row.name.number().to_string(),
+        );
         let with_good = |row: RevisionRow| {
             let good = is_known_good(&owner, &row.name);
             (row, good)

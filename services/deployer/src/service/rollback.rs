@@ -4,11 +4,11 @@
 use slipway_platform::clock::Timestamp;
 use slipway_platform::db::Tx;
 use slipway_platform::names::{EndpointName, RevisionName, RolloutName};
-use slipway_platform::{Error, Result, requests};
+use slipway_platform::{Error, Result, requests, telemetry};
 
 use super::decision::{Cause, hear, hear_alone, refused};
 use super::scene::Scene;
-use super::{Retry, Service, outcomes};
+use super::{Retry, Service, outcomes, rollback_beside};
 use crate::domain::decide::settle;
 use crate::domain::resources::{Block, RevisionState, TrafficRecord};
 use crate::domain::rollout::{
@@ -106,15 +106,9 @@ impl Service {
             return Ok(answer);
         }
         if let Some(record) = &answer.rollout {
-            requests::record(
-                &mut tx,
-                method,
-                request_id,
-                fingerprint,
-                &record.to_string(),
-                now,
-            )
-            .await?;
+            let to = done.to.map_or_else(String::new, |to| to.0.to_string());
+            let recorded = format!("{record} {} {to}", done.from.0);
+            requests::record(&mut tx, method, request_id, fingerprint, &recorded, now).await?;
         }
         tx.commit().await?;
         Ok(answer)
@@ -122,11 +116,15 @@ impl Service {
 
     /// What the record of an earlier request says now.
     async fn answer_again(&self, tx: &mut Tx, record: &str) -> Result<RolledBack> {
-        let (scene, index) = Scene::of_rollout(&mut *tx, &record.parse()?).await?;
+        let mut recorded = record.split(' ');
+        let name = recorded.next().unwrap_or_default();
+        let mut number = || recorded.next()?.parse().ok().map(Revision);
+        let (from, to) = (number(), number());
+        let (scene, index) = Scene::of_rollout(&mut *tx, &name.parse()?).await?;
         let rollout = &scene.rollouts[index].rollout;
         let done = Done {
-            from: rollout.candidate,
-            to: rollout.stable,
+            from: from.unwrap_or(rollout.candidate),
+            to: to.or(rollout.stable),
             cold: rollout
                 .rollback
                 .as_ref()
@@ -155,6 +153,10 @@ impl Service {
         }
         let to = self.wanted(tx, scene, rollback, at_fault).await?;
         if let Some(running) = scene.running() {
+            if rollback.from.is_some() && rollback_beside::is_beside(scene, running, at_fault) {
+                let whom = (at_fault, to);
+                return rollback_beside::roll_back(tx, scene, running, rollback, whom, now).await;
+            }
             let row = &scene.rollouts[running];
             let going_back = matches!(row.rollout.phase, Phase::RollingBack(_));
             if going_back || (row.rollout.candidate == at_fault && row.rollout.carried) {
@@ -265,6 +267,7 @@ impl Service {
             generation: 1,
             created_at: now,
             ended_at: None,
+            traceparent: telemetry::current_traceparent().unwrap_or_default(),
         };
         rollouts::insert(&mut *tx, &row, now).await?;
         outcomes::made(tx, &row, now).await?;
@@ -296,7 +299,7 @@ impl Service {
     }
 }
 
-fn pinned(rejected: Rejected, scene: &Scene) -> Error {
+pub(super) fn pinned(rejected: Rejected, scene: &Scene) -> Error {
     let text = scene.endpoint.serving.pin.as_ref().map_or_else(
         || rejected.to_string(),
         |pin| {

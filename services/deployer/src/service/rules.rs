@@ -10,7 +10,7 @@ use slipway_platform::{Error, Result, etag, requests};
 use super::decision::Cause;
 use super::scene::Scene;
 use super::start::Start;
-use super::{Retry, Service, records};
+use super::{Retry, Service, pages, records};
 use crate::domain::incident::{Answer, answer};
 use crate::domain::resources::{
     Actor, Explanation, Rule, RuleCommand, Trigger, VerdictOfEvaluation,
@@ -107,7 +107,12 @@ impl Service {
     /// A page of rules by name, and where the page ends.
     pub async fn list_rules(&self, page: &Page) -> Result<(Vec<RuleRow>, String)> {
         let rows = rules::list(&mut *self.db.read().await?, page).await?;
-        Ok(page.cut(rows, |row| row.rule.name.to_string()))
+        Ok(pages::cut(
+            page,
+            rows,
+            |row| row.rule.clone(),
+            |row| row.rule.name.to_string(),
+        ))
     }
 
     /// Removes a rule.

@@ -3,7 +3,7 @@
 use slipway_platform::clock::Timestamp;
 use slipway_platform::db::Tx;
 use slipway_platform::names::{EndpointName, RevisionName, RolloutName};
-use slipway_platform::{Error, Result, requests};
+use slipway_platform::{Error, Result, requests, telemetry};
 
 use super::decision::{Cause, hear, refused};
 use super::scene::Scene;
@@ -118,6 +118,7 @@ impl Service {
             generation: 1,
             created_at: now,
             ended_at: None,
+            traceparent: telemetry::current_traceparent().unwrap_or_default(),
         };
         rollouts::insert(&mut *tx, &row, now).await?;
         outcomes::made(tx, &row, now).await?;

@@ -9,8 +9,8 @@ use slipway_platform::names::{EndpointName, RevisionName};
 use slipway_platform::paging::Page;
 use sqlx::AnyConnection;
 
-use super::Service;
 use super::scene::Scene;
+use super::{Service, outcomes};
 use crate::domain::resources::{
     Block, RevisionFacts, RevisionState, TrafficRecord, VerdictSummary,
 };
@@ -51,6 +51,8 @@ pub struct RevisionStatus {
     pub ready: bool,
     /// Where it runs.
     pub addresses: Vec<SocketAddr>,
+    /// The node that it runs on; empty: none of ours.
+    pub node: String,
 }
 
 /// The status.
@@ -152,6 +154,38 @@ impl Service {
             alerts,
         };
         status.notes = notes(&status, &scene);
+        let going_back = status.rollout.as_ref().filter(|row| !row.rollout.ended());
+        if let Some(row) = going_back {
+            let why = outcomes::does_not_start(&mut reader, &scene, row).await?;
+            status.notes.extend(why);
+        }
+        drop(reader);
+        let shown = [&status.current, &status.canary];
+        let nodes = shown.map(|shown| {
+            shown
+                .as_ref()
+                .map(|shown| (&shown.name, shown.node.as_str()))
+        });
+        let away = nodes.iter().flatten().map(|(_, node)| *node);
+        let away: Vec<String> = self
+            .duties
+            .away(&self.db, away)
+            .await?
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let notes: Vec<String> = nodes
+            .iter()
+            .flatten()
+            .filter(|(_, node)| away.iter().any(|away| away == node))
+            .map(|(name, node)| {
+                format!(
+                    "{} runs on the node {node}, whose deployer is away: it serves on, and is not started again or stopped",
+                    name.id()
+                )
+            })
+            .collect();
+        status.notes.extend(notes);
         Ok(status)
     }
 
@@ -180,6 +214,7 @@ async fn shown(
         facts: row.facts,
         created_at: row.created_at,
         addresses: row.addresses,
+        node: row.node,
     }))
 }
 

@@ -8,7 +8,7 @@ use slipway_platform::{Error, Result, requests};
 
 use super::decision::{Cause, hear, save_serving};
 use super::scene::Scene;
-use super::{Retry, Service, records};
+use super::{Retry, Service, pages, records};
 use crate::domain::resources::TrafficRecord;
 use crate::domain::rollout::RolloutEvent;
 use crate::domain::serving::Pin;
@@ -68,7 +68,12 @@ impl Service {
         let mut reader = self.db.read().await?;
         endpoints::get(&mut reader, endpoint).await?;
         let rows = history::list(&mut reader, endpoint, page).await?;
-        Ok(page.cut(rows, |row| row.generation.to_string()))
+        Ok(pages::cut(
+            page,
+            rows,
+            |row| (row.traffic.clone(), row.reason.clone()),
+            |row| row.generation.to_string(),
+        ))
     }
 
     /// Sets the traffic by hand and pins it. `Conflict` if it has changed since it was seen.
@@ -101,7 +106,8 @@ impl Service {
         let generation = scene.endpoint.serving.set_by_hand(traffic, pin);
         save_serving(&mut tx, &mut scene, &before).await?;
         signals::raise(&mut tx, Signal::Rollouts).await?;
-        records::traffic(&mut tx, &scene, &set.cause.reason, "", &set.cause, now).await?;
+        let (was, reason) = (&before.traffic, &set.cause.reason);
+        records::traffic(&mut tx, &scene, was, reason, "", &set.cause, now).await?;
         for index in 0..scene.rollouts.len() {
             let event = RolloutEvent::PinSet { generation };
             // One that has ended meanwhile has nothing to hold.

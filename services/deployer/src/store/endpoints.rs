@@ -1,14 +1,16 @@
 //! Endpoints: what people set, and what decisions change.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use slipway_platform::clock::Timestamp;
-use slipway_platform::db::{expect_saved, is_unique_violation};
-use slipway_platform::names::{EndpointName, EnvironmentName, ModelName};
+use slipway_platform::db::expect_saved;
+use slipway_platform::names::{EndpointName, EnvironmentName, ModelName, RevisionName};
 use slipway_platform::paging::Page;
 use slipway_platform::{Error, Result, etag};
-use sqlx::{AnyConnection, AssertSqlSafe};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
+use super::revisions::named;
 use super::signals::{self, Signal};
 use super::{from_text, stored_name, to_text};
 use crate::domain::resources::EndpointSettings;
@@ -43,7 +45,7 @@ pub async fn insert(
     let result = sqlx::query(
         "INSERT INTO endpoints (name, environment, model, settings, generation, serving, serving_generation, \
          last_revision, routes_version, pin_expires_at, created_at) \
-         VALUES ($1, $2, $3, $4, 1, $5, 1, 0, $6, NULL, $7)",
+         VALUES ($1, $2, $3, $4, 1, $5, 1, 0, $6, NULL, $7) ON CONFLICT (name) DO NOTHING",
     )
     .bind(name.to_string())
     .bind(name.environment().to_string())
@@ -53,10 +55,10 @@ pub async fn insert(
     .bind(version)
     .bind(now.0)
     .execute(conn)
-    .await;
-    match result {
-        Err(error) if is_unique_violation(&error) => Err(Error::already_exists("endpoint", name)),
-        other => Ok(other.map(drop)?),
+    .await?;
+    match result.rows_affected() {
+        0 => Err(Error::already_exists("endpoint", name)),
+        _ => Ok(()),
     }
 }
 
@@ -198,15 +200,78 @@ pub async fn serving(conn: &mut AnyConnection) -> Result<Vec<EndpointRow>> {
         .collect())
 }
 
-/// Endpoints whose routes changed after this version of the snapshot, with that version.
-pub async fn routes_changed(conn: &mut AnyConnection, since: i64) -> Result<Vec<EndpointRow>> {
-    let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!(
-        "{COLUMNS} WHERE routes_version > $1 ORDER BY name"
-    )))
+/// What proxies are to be told of an endpoint.
+#[derive(Debug)]
+pub struct Routed {
+    pub endpoint: EndpointRow,
+    /// Where its revisions listen: those that run or are losing their last connections.
+    pub addresses: Vec<(RevisionName, Vec<SocketAddr>)>,
+    /// The trace of the decision that the present traffic comes from; may be empty.
+    pub traceparent: String,
+}
+
+/// The version of the snapshot, and the endpoints whose routes changed after version `since`. Read in one
+/// statement, so that every replica has the same under the same version.
+pub async fn routes_since(conn: &mut AnyConnection, since: i64) -> Result<(i64, Vec<Routed>)> {
+    let rows = sqlx::query(
+        "SELECT signals.value, endpoints.name, endpoints.settings, endpoints.generation, endpoints.serving, \
+         endpoints.serving_generation, endpoints.last_revision, endpoints.created_at, endpoints.routes_traceparent, \
+         revisions.number, revisions.addresses FROM signals \
+         LEFT JOIN endpoints ON endpoints.routes_version > $1 \
+         LEFT JOIN revisions ON revisions.endpoint = endpoints.name AND revisions.addresses <> '[]' \
+         WHERE signals.name = 'routes' ORDER BY endpoints.name, revisions.number",
+    )
     .bind(since)
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(read).collect()
+    let mut version = since;
+    let mut found: Vec<Routed> = Vec::new();
+    for row in &rows {
+        version = row.try_get(0)?;
+        let Some(name) = row.try_get::<Option<String>, _>(1)? else {
+            continue;
+        };
+        let known = found
+            .last()
+            .is_some_and(|last| last.endpoint.name.to_string() == name);
+        if !known {
+            let columns = (
+                name,
+                row.try_get(2)?,
+                row.try_get(3)?,
+                row.try_get(4)?,
+                row.try_get(5)?,
+                row.try_get(6)?,
+                row.try_get(7)?,
+            );
+            found.push(Routed {
+                endpoint: read(columns)?,
+                addresses: Vec::new(),
+                traceparent: row.try_get(8)?,
+            });
+        }
+        if let (Some(routed), Some(number)) = (found.last_mut(), row.try_get::<Option<i64>, _>(9)?)
+        {
+            let listens = from_text(row.try_get::<&str, _>(10)?)?;
+            let revision = named(&routed.endpoint.name, number)?;
+            routed.addresses.push((revision, listens));
+        }
+    }
+    Ok((version, found))
+}
+
+/// Notes the trace that the present traffic comes from.
+pub async fn set_routes_trace(
+    conn: &mut AnyConnection,
+    name: &EndpointName,
+    traceparent: &str,
+) -> Result<()> {
+    sqlx::query("UPDATE endpoints SET routes_traceparent = $1 WHERE name = $2")
+        .bind(traceparent)
+        .bind(name.to_string())
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Endpoints whose pin has expired; at most `limit`.

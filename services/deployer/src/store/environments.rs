@@ -1,7 +1,7 @@
 //! Environments and their evidence policies.
 
 use slipway_platform::clock::Timestamp;
-use slipway_platform::db::{expect_saved, is_unique_violation};
+use slipway_platform::db::expect_saved;
 use slipway_platform::names::EnvironmentName;
 use slipway_platform::paging::Page;
 use slipway_platform::{Error, Result, etag};
@@ -27,7 +27,8 @@ const COLUMNS: &str =
 /// Creates one. `AlreadyExists` if the name is taken.
 pub async fn insert(conn: &mut AnyConnection, row: &EnvironmentRow) -> Result<()> {
     let result = sqlx::query(
-        "INSERT INTO environments (name, description, evidence, generation, created_at) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO environments (name, description, evidence, generation, created_at) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (name) DO NOTHING",
     )
     .bind(row.name.to_string())
     .bind(row.description.as_str())
@@ -35,12 +36,10 @@ pub async fn insert(conn: &mut AnyConnection, row: &EnvironmentRow) -> Result<()
     .bind(row.generation)
     .bind(row.created_at.0)
     .execute(conn)
-    .await;
-    match result {
-        Err(error) if is_unique_violation(&error) => {
-            Err(Error::already_exists("environment", &row.name))
-        }
-        other => Ok(other.map(drop)?),
+    .await?;
+    match result.rows_affected() {
+        0 => Err(Error::already_exists("environment", &row.name)),
+        _ => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod blocks;
 pub mod endpoints;
 pub mod environments;
+pub mod proxies;
 pub mod revisions;
 pub mod rollouts;
 pub mod rules;
@@ -26,7 +27,13 @@ use slipway_platform::{Error, Result};
 /// The deployer's tables.
 pub static MIGRATIONS: Migrations = Migrations {
     name: "deployer",
-    steps: &[("0001_init", include_str!("../../migrations/0001_init.sql"))],
+    steps: &[
+        ("0001_init", include_str!("../../migrations/0001_init.sql")),
+        (
+            "0002_replicas",
+            include_str!("../../migrations/0002_replicas.sql"),
+        ),
+    ],
 };
 
 fn to_text<T: Serialize>(value: &T) -> Result<String> {

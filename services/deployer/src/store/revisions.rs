@@ -19,13 +19,15 @@ pub struct RevisionRow {
     pub state: RevisionState,
     pub state_reason: String,
     pub addresses: Vec<SocketAddr>,
+    /// The node whose deployer has started it; empty: it belongs to none, or does not run.
+    pub node: String,
     pub tags: Vec<String>,
     pub created_at: Timestamp,
 }
 
-type Columns = (i64, String, String, String, String, i64);
+type Columns = (i64, String, String, String, String, String, i64);
 const COLUMNS: &str =
-    "SELECT number, facts, state, state_reason, addresses, created_at FROM revisions";
+    "SELECT number, facts, state, state_reason, addresses, node, created_at FROM revisions";
 
 /// Records a new revision, in the state CREATED.
 pub async fn insert(
@@ -75,6 +77,17 @@ pub async fn set_state(
     Ok(())
 }
 
+/// What a revision runs belongs to this node from now on; empty: to none.
+pub async fn set_node(conn: &mut AnyConnection, name: &RevisionName, node: &str) -> Result<()> {
+    sqlx::query("UPDATE revisions SET node = $1 WHERE endpoint = $2 AND number = $3")
+        .bind(node)
+        .bind(name.endpoint().to_string())
+        .bind(i64::from(name.number()))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// The revision; `NotFound` if there is none.
 pub async fn get(conn: &mut AnyConnection, name: &RevisionName) -> Result<RevisionRow> {
     find(conn, name)
@@ -118,33 +131,20 @@ pub async fn list(
     with_tags(conn, endpoint, rows).await
 }
 
-/// Where an endpoint's revisions listen: those that run or are losing their last connections.
-pub async fn addresses(
-    conn: &mut AnyConnection,
-    endpoint: &EndpointName,
-) -> Result<Vec<(RevisionName, Vec<SocketAddr>)>> {
-    let rows: Vec<(i64, String)> = sqlx::query_as(
-        "SELECT number, addresses FROM revisions WHERE endpoint = $1 AND addresses <> '[]' ORDER BY number",
-    )
-    .bind(endpoint.to_string())
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter()
-        .map(|(number, addresses)| Ok((named(endpoint, number)?, from_text(&addresses)?)))
-        .collect()
-}
-
-/// Every revision in one of these states, of all endpoints.
+/// Every revision in one of these states, of all endpoints, that belongs to one of these nodes; `""` is none.
 pub async fn in_states(
     conn: &mut AnyConnection,
     states: &[RevisionState],
+    nodes: [&str; 2],
 ) -> Result<Vec<RevisionName>> {
     let mut found = Vec::new();
     for state in states {
         let rows: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT endpoint, number FROM revisions WHERE state = $1 ORDER BY endpoint, number",
+            "SELECT endpoint, number FROM revisions WHERE state = $1 AND node IN ($2, $3) ORDER BY endpoint, number",
         )
         .bind(state.name())
+        .bind(nodes[0])
+        .bind(nodes[1])
         .fetch_all(&mut *conn)
         .await?;
         for (endpoint, number) in rows {
@@ -191,7 +191,7 @@ async fn with_tags(
             .await?;
     rows.into_iter()
         .map(
-            |(number, facts, state, state_reason, addresses, created_at)| {
+            |(number, facts, state, state_reason, addresses, node, created_at)| {
                 Ok(RevisionRow {
                     name: named(endpoint, number)?,
                     facts: from_text(&facts)?,
@@ -200,6 +200,7 @@ async fn with_tags(
                     })?,
                     state_reason,
                     addresses: from_text(&addresses)?,
+                    node,
                     tags: tags
                         .iter()
                         .filter(|(own, _)| *own == number)
@@ -212,7 +213,7 @@ async fn with_tags(
         .collect()
 }
 
-fn named(endpoint: &EndpointName, number: i64) -> Result<RevisionName> {
+pub(super) fn named(endpoint: &EndpointName, number: i64) -> Result<RevisionName> {
     let number =
         u32::try_from(number).map_err(|error| Error::internal("read a revision", error))?;
     RevisionName::new(endpoint, number).map_err(|error| Error::internal("read a revision", error))

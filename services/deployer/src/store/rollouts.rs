@@ -1,5 +1,7 @@
 //! Rollouts: the machine's state, who asked for it, and the columns that loops look for.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use slipway_platform::clock::Timestamp;
 use slipway_platform::db::expect_saved;
@@ -23,6 +25,8 @@ pub struct RolloutRow {
     pub generation: i64,
     pub created_at: Timestamp,
     pub ended_at: Option<Timestamp>,
+    /// The trace that it belongs to: that of the call or event that began it; may be empty.
+    pub traceparent: String,
 }
 
 /// Who asked for it, and on what grounds.
@@ -71,16 +75,24 @@ pub const FILTER_FIELDS: &[FieldSpec] = &[
     FieldSpec::new("candidate", FieldType::Integer),
 ];
 
-type Columns = (String, String, String, String, i64, i64, Option<i64>);
-const COLUMNS: &str =
-    "SELECT name, version, state, about, generation, created_at, ended_at FROM rollouts";
+type Columns = (
+    String,
+    String,
+    String,
+    String,
+    i64,
+    i64,
+    Option<i64>,
+    String,
+);
+const COLUMNS: &str = "SELECT name, version, state, about, generation, created_at, ended_at, traceparent FROM rollouts";
 
 /// Records a new one.
 pub async fn insert(conn: &mut AnyConnection, row: &RolloutRow, now: Timestamp) -> Result<()> {
     sqlx::query(
         "INSERT INTO rollouts (name, endpoint, environment, candidate, version, state, about, phase, ended, tick_at, \
-         followed, generation, created_at, ended_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+         followed, generation, created_at, ended_at, traceparent) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(row.name.to_string())
     .bind(row.endpoint().to_string())
@@ -96,6 +108,7 @@ pub async fn insert(conn: &mut AnyConnection, row: &RolloutRow, now: Timestamp) 
     .bind(row.generation)
     .bind(row.created_at.0)
     .bind(row.ended_at.map(|at| at.0))
+    .bind(row.traceparent.as_str())
     .execute(conn)
     .await?;
     Ok(())
@@ -162,6 +175,21 @@ pub async fn newest(
     .fetch_optional(conn)
     .await?;
     row.map(read).transpose()
+}
+
+/// How many have not ended, by environment and phase.
+pub async fn count_by_phase(conn: &mut AnyConnection) -> Result<BTreeMap<(String, String), u64>> {
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT environment, phase, COUNT(*) FROM rollouts WHERE ended = 0 GROUP BY environment, phase",
+    )
+    .fetch_all(conn)
+    .await?;
+    let counted = rows.into_iter().map(|(environment, phase, count)| {
+        let environment: EnvironmentName = stored_name(&environment)?;
+        let count = u64::try_from(count).unwrap_or(0);
+        Ok(((environment.id().to_owned(), phase), count))
+    });
+    counted.collect()
 }
 
 /// Those whose time has come, earliest first; at most `limit`.
@@ -260,7 +288,7 @@ fn position(text: &str) -> (i64, String) {
 }
 
 fn read(
-    (name, version, state, about, generation, created_at, ended_at): Columns,
+    (name, version, state, about, generation, created_at, ended_at, traceparent): Columns,
 ) -> Result<RolloutRow> {
     Ok(RolloutRow {
         name: stored_name(&name)?,
@@ -270,5 +298,6 @@ fn read(
         generation,
         created_at: Timestamp(created_at),
         ended_at: ended_at.map(Timestamp),
+        traceparent,
     })
 }

@@ -13,6 +13,8 @@ pub enum Signal {
     Rollouts,
     /// There is work for a worker.
     Work,
+    /// Proxies, or what they have accepted, on a database that replicas share.
+    Proxies,
 }
 
 impl Signal {
@@ -21,6 +23,7 @@ impl Signal {
             Signal::Routes => "routes",
             Signal::Rollouts => "rollouts",
             Signal::Work => "work",
+            Signal::Proxies => "proxies",
         }
     }
 }
@@ -34,6 +37,8 @@ pub struct Signals {
     pub rollouts: i64,
     /// See [`Signal::Work`].
     pub work: i64,
+    /// See [`Signal::Proxies`].
+    pub proxies: i64,
 }
 
 /// Raises a signal, and gives its new value.
@@ -60,5 +65,6 @@ pub async fn read(conn: &mut AnyConnection) -> Result<Signals> {
         routes: value("routes"),
         rollouts: value("rollouts"),
         work: value("work"),
+        proxies: value("proxies"),
     })
 }

@@ -2,6 +2,11 @@
 //!
 //! An item is known by what it does, so that asking twice is one item. Asking again while it is being done
 //! raises its version, and a worker only removes the version that it did.
+//!
+//! On a database that replicas share, an item is claimed before it is done: by one replica at a time, until a
+//! time on the database's clock that the replica keeps pushing back. A replica that was stopped for longer
+//! than that may do it once more beside the one that took it over; results are told to a rollout that waits
+//! for them, and to no other, so that the second one changes nothing.
 
 use std::time::Duration;
 
@@ -9,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use slipway_platform::Result;
 use slipway_platform::clock::Timestamp;
 use slipway_platform::names::{EndpointName, RevisionName, RolloutName, RuleName, VersionName};
+use slipway_platform::telemetry;
 use sqlx::AnyConnection;
 
 use super::signals::{self, Signal};
@@ -52,6 +58,21 @@ pub struct Item {
     pub work: Work,
     pub attempts: i64,
     pub version: i64,
+    /// The trace of the decision that asked for it.
+    pub traceparent: String,
+    /// The replica that has claimed it; empty where nobody else could.
+    pub claimed_by: String,
+}
+
+/// Who wants work.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Taker {
+    /// The replica.
+    pub replica: String,
+    /// The node whose revisions it may work on; `None`: none of any node.
+    pub node: Option<String>,
+    /// The time by the database's clock; `None`: nobody else takes work, and old claims are void.
+    pub shared_now: Option<Timestamp>,
 }
 
 impl Work {
@@ -70,6 +91,17 @@ impl Work {
                 rule,
                 ..
             } => format!("deploy {endpoint} {rule} {event_id}"),
+        }
+    }
+
+    /// The revision that something is done to, if any, and whether only the node can do it that started it.
+    fn revision(&self) -> Option<(&RevisionName, bool)> {
+        match self {
+            Work::Provision { revision, .. } => Some((revision, false)),
+            Work::CheckHealth { revision, .. }
+            | Work::EnsureRunning { revision }
+            | Work::Stop { revision } => Some((revision, true)),
+            Work::AskGate { .. } | Work::MoveChampion { .. } | Work::Deploy { .. } => None,
         }
     }
 
@@ -100,41 +132,125 @@ impl Work {
 
 /// Asks for work, not before a time.
 pub async fn add(conn: &mut AnyConnection, work: &Work, not_before: Timestamp) -> Result<()> {
+    let revision = work.revision();
     sqlx::query(
-        "INSERT INTO work (id, endpoint, rollout, body, not_before, attempts, last_error, version) \
-         VALUES ($1, $2, $3, $4, $5, 0, '', 1) ON CONFLICT (id) DO UPDATE SET \
-         not_before = excluded.not_before, attempts = 0, version = work.version + 1",
+        "INSERT INTO work (id, endpoint, rollout, body, not_before, attempts, last_error, version, number, bound, \
+         asked_at, traceparent) VALUES ($1, $2, $3, $4, $5, 0, '', 1, $6, $7, $5, $8) ON CONFLICT (id) DO UPDATE SET \
+         not_before = excluded.not_before, attempts = 0, version = work.version + 1, asked_at = excluded.asked_at, \
+         traceparent = excluded.traceparent",
     )
     .bind(work.id())
     .bind(work.endpoint().to_string())
     .bind(work.rollout())
     .bind(to_text(work)?)
     .bind(not_before.0)
+    .bind(revision.map_or(0, |(revision, _)| i64::from(revision.number())))
+    .bind(i64::from(revision.is_some_and(|(_, bound)| bound)))
+    .bind(telemetry::current_traceparent().unwrap_or_default())
     .execute(&mut *conn)
     .await?;
     signals::raise(conn, Signal::Work).await?;
     Ok(())
 }
 
-/// What is due, earliest first; at most `limit`.
-pub async fn due(conn: &mut AnyConnection, now: Timestamp, limit: i64) -> Result<Vec<Item>> {
-    let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(
-        "SELECT id, body, attempts, version FROM work WHERE not_before <= $1 ORDER BY not_before, id LIMIT $2",
+/// What is due and may be taken, earliest first; at most `limit`.
+pub async fn due(
+    conn: &mut AnyConnection,
+    now: Timestamp,
+    taker: &Taker,
+    limit: i64,
+) -> Result<Vec<Item>> {
+    let rows: Vec<(String, String, i64, i64, String)> = sqlx::query_as(
+        "SELECT work.id, work.body, work.attempts, work.version, work.traceparent FROM work \
+         LEFT JOIN revisions ON work.bound = 1 AND revisions.endpoint = work.endpoint \
+         AND revisions.number = work.number \
+         WHERE work.not_before <= $1 AND (work.claimed_until <= $2 OR work.claimed_by = $3) \
+         AND (work.number = 0 OR ($4 = 1 AND COALESCE(revisions.node, '') IN ('', $5))) \
+         ORDER BY work.not_before, work.id LIMIT $6",
     )
     .bind(now.0)
+    .bind(taker.shared_now.map_or(i64::MAX, |now| now.0))
+    .bind(taker.replica.as_str())
+    .bind(i64::from(taker.node.is_some()))
+    .bind(taker.node.as_deref().unwrap_or_default())
     .bind(limit)
     .fetch_all(conn)
     .await?;
     rows.into_iter()
-        .map(|(id, body, attempts, version)| {
+        .map(|(id, body, attempts, version, traceparent)| {
             Ok(Item {
                 id,
                 work: from_text(&body)?,
                 attempts,
                 version,
+                traceparent,
+                claimed_by: String::new(),
             })
         })
         .collect()
+}
+
+/// Claims an item until a time on the database's clock; false: another replica was first, or it is done.
+pub async fn claim(
+    conn: &mut AnyConnection,
+    item: &Item,
+    taker: &Taker,
+    until: Timestamp,
+) -> Result<bool> {
+    let result = sqlx::query(
+        "UPDATE work SET claimed_by = $1, claimed_until = $2 WHERE id = $3 AND version = $4 \
+         AND (claimed_until <= $5 OR claimed_by = $1)",
+    )
+    .bind(taker.replica.as_str())
+    .bind(until.0)
+    .bind(item.id.as_str())
+    .bind(item.version)
+    .bind(taker.shared_now.map_or(i64::MAX, |now| now.0))
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected() > 0)
+}
+
+/// How many items a replica has claimed.
+pub async fn claimed(conn: &mut AnyConnection, replica: &str) -> Result<i64> {
+    let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM work WHERE claimed_by = $1")
+        .bind(replica)
+        .fetch_one(conn)
+        .await?;
+    Ok(count)
+}
+
+/// Pushes back until when a replica has claimed what it has claimed.
+pub async fn renew(conn: &mut AnyConnection, replica: &str, until: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE work SET claimed_until = $1 WHERE claimed_by = $2")
+        .bind(until.0)
+        .bind(replica)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// A replica lets go of everything that it has claimed.
+pub async fn release_all(conn: &mut AnyConnection, replica: &str) -> Result<()> {
+    let released =
+        sqlx::query("UPDATE work SET claimed_by = '', claimed_until = 0 WHERE claimed_by = $1")
+            .bind(replica)
+            .execute(&mut *conn)
+            .await?;
+    if released.rows_affected() > 0 {
+        signals::raise(conn, Signal::Work).await?;
+    }
+    Ok(())
+}
+
+/// How many items are due, and since when the oldest of them is.
+pub async fn waiting(conn: &mut AnyConnection, now: Timestamp) -> Result<(i64, Option<Timestamp>)> {
+    let (count, oldest): (i64, Option<i64>) =
+        sqlx::query_as("SELECT COUNT(*), MIN(asked_at) FROM work WHERE not_before <= $1")
+            .bind(now.0)
+            .fetch_one(conn)
+            .await?;
+    Ok((count, oldest.map(Timestamp)))
 }
 
 /// When the next item is due after `now`.
@@ -147,17 +263,20 @@ pub async fn next_due(conn: &mut AnyConnection, now: Timestamp) -> Result<Option
     Ok(next.map(Timestamp))
 }
 
-/// Removes an item that was done, unless it was asked for again meanwhile.
+/// Removes an item that was done, unless it was asked for again meanwhile: then it is let go.
 pub async fn done(conn: &mut AnyConnection, item: &Item) -> Result<()> {
-    sqlx::query("DELETE FROM work WHERE id = $1 AND version = $2")
+    let removed = sqlx::query("DELETE FROM work WHERE id = $1 AND version = $2")
         .bind(item.id.as_str())
         .bind(item.version)
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    Ok(())
+    if removed.rows_affected() > 0 {
+        return Ok(());
+    }
+    let_go(conn, item).await
 }
 
-/// Puts an item off, with the reason.
+/// Puts an item off, with the reason, and lets it go.
 pub async fn put_off(
     conn: &mut AnyConnection,
     item: &Item,
@@ -166,12 +285,43 @@ pub async fn put_off(
     now: Timestamp,
 ) -> Result<()> {
     sqlx::query(
-        "UPDATE work SET not_before = $1, attempts = attempts + 1, last_error = $2 WHERE id = $3 AND version = $4",
+        "UPDATE work SET not_before = $1, attempts = attempts + 1, last_error = $2 WHERE id = $3 AND version = $4 \
+         AND claimed_by IN ('', $5)",
     )
     .bind((now + wait).0)
     .bind(error.to_owned())
     .bind(item.id.as_str())
     .bind(item.version)
+    .bind(item.claimed_by.as_str())
+    .execute(&mut *conn)
+    .await?;
+    let_go(conn, item).await
+}
+
+/// It is too early for an item: it is due then, and not overdue before.
+pub async fn postpone(conn: &mut AnyConnection, item: &Item, until: Timestamp) -> Result<()> {
+    sqlx::query(
+        "UPDATE work SET not_before = $1, asked_at = $1, last_error = '' WHERE id = $2 AND version = $3 \
+         AND claimed_by IN ('', $4)",
+    )
+    .bind(until.0)
+    .bind(item.id.as_str())
+    .bind(item.version)
+    .bind(item.claimed_by.as_str())
+    .execute(&mut *conn)
+    .await?;
+    let_go(conn, item).await
+}
+
+async fn let_go(conn: &mut AnyConnection, item: &Item) -> Result<()> {
+    if item.claimed_by.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE work SET claimed_by = '', claimed_until = 0 WHERE id = $1 AND claimed_by = $2",
+    )
+    .bind(item.id.as_str())
+    .bind(item.claimed_by.as_str())
     .execute(conn)
     .await?;
     Ok(())

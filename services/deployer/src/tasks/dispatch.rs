@@ -10,9 +10,11 @@ use super::Nudges;
 use crate::service::Service;
 use crate::store::signals::{self, Signals};
 
-/// Wakes loops until the shutdown. A failed read is made up for by the next commit, and by each loop's period.
+/// Wakes loops until the shutdown: after every commit, also of other replicas, and for a stream of a proxy that
+/// waits for the newest stored routes. A failed read is made up for by the next commit, and by each loop's period.
 pub async fn run(service: Arc<Service>, nudges: Nudges, shutdown: CancellationToken) {
     let mut commits = service.db.commits();
+    let mut wanted = service.hub.wanted();
     let mut seen = Signals::default();
     loop {
         match read(&service.db).await {
@@ -31,6 +33,7 @@ pub async fn run(service: Arc<Service>, nudges: Nudges, shutdown: CancellationTo
                     return;
                 }
             }
+            Ok(()) = wanted.changed() => nudges.publisher.notify(),
         }
     }
 }
@@ -44,6 +47,9 @@ fn wake(nudges: &Nudges, before: &Signals, now: &Signals) {
     if now.routes != before.routes {
         nudges.publisher.notify();
         nudges.observer.notify();
+    }
+    if now.proxies != before.proxies {
+        nudges.fleet.notify();
     }
     if now.work != before.work {
         nudges.worker.notify();

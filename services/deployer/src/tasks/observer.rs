@@ -1,6 +1,6 @@
-//! Observes what proxies have accepted, and tells the rollouts that wait for it. Runs when a proxy comes, goes,
-//! accepts or refuses, when something new is waited for, and each second, since the end of a proxy's lease
-//! announces itself by nothing.
+//! Observes what proxies have accepted, those of every replica, and tells the rollouts that wait for it. Runs
+//! when a proxy comes, goes, accepts or refuses, when something new is waited for, and each second, since the
+//! end of a proxy's lease announces itself by nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::store::{rollouts, traffic};
 use crate::xds::Applied;
 
 /// How often it looks when nothing announces itself.
-pub const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_secs(1);
 
 /// Passes on the hub's changes until the shutdown.
 pub async fn follow(service: Arc<Service>, nudge: Nudge, shutdown: CancellationToken) {
@@ -33,14 +33,11 @@ pub async fn follow(service: Arc<Service>, nudge: Nudge, shutdown: CancellationT
     }
 }
 
-/// At the start: what was accepted and judged before the stop is not known to hold any more. Every rollout waits
-/// for proxies to come back and for a new verdict before it moves on.
+/// When decisions are taken over: what was judged before is not known to hold any more, so every rollout waits
+/// for a new verdict before it moves on; and it hears at once which proxies it cannot count on.
 pub async fn begin_anew(service: &Service) -> Result<()> {
     let rows = rollouts::with_traffic(&mut *service.db.read().await?).await?;
     for row in rows {
-        let cause = Cause::deployer();
-        let unapplied = RolloutEvent::TrafficUnapplied;
-        service.tell(&row.name, &unapplied, &cause).await?;
         let Some(generation) = row.rollout.watched_generation() else {
             continue;
         };
@@ -51,9 +48,25 @@ pub async fn begin_anew(service: &Service) -> Result<()> {
             decision: String::new(),
             text: "the deployer was restarted".to_owned(),
         };
-        service.tell(&row.name, &unmeasured, &cause).await?;
+        service
+            .tell(&row.name, &unmeasured, &Cause::deployer())
+            .await?;
     }
-    Ok(())
+    run_once(service).await
+}
+
+/// Observes until `token` is cancelled.
+pub async fn run(service: Arc<Service>, nudge: Nudge, token: CancellationToken) {
+    loop {
+        if let Err(error) = run_once(&service).await {
+            tracing::warn!(%error, "proxies not observed; trying again");
+        }
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = nudge.nudged() => {}
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
 }
 
 /// Looks at every rollout and every endpoint that waits for proxies.

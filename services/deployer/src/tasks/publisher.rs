@@ -9,8 +9,7 @@ use slipway_platform::{Error, Result};
 use tokio::sync::Mutex;
 
 use crate::service::Service;
-use crate::store::endpoints::EndpointRow;
-use crate::store::{endpoints, revisions, signals};
+use crate::store::endpoints::{self, Routed};
 use crate::xds::{ClusterEndpoint, EndpointRoutes, Snapshot, Split};
 
 /// A share of 100 is this many of the total weight of 10,000.
@@ -32,20 +31,33 @@ impl Publisher {
     /// Publishes what has changed since the last time; nothing, if nothing has.
     pub async fn run_once(&self, service: &Arc<Service>) -> Result<()> {
         let mut told = self.told.lock().await;
+        // Streams that began before this reading get nothing older than what it finds.
+        let wanted = *service.hub.wanted().borrow();
         let mut reader = service.db.read().await?;
-        // Read before the rows: what is stored after it is seen by the next run.
-        let version = signals::read(&mut reader).await?.routes;
-        if version == told.version {
-            return Ok(());
+        let (version, changed) = endpoints::routes_since(&mut reader, told.version).await?;
+        drop(reader);
+        if version != told.version {
+            self.tell(service, &mut told, version, changed)?;
         }
-        for row in endpoints::routes_changed(&mut reader, told.version).await? {
-            let addresses = revisions::addresses(&mut reader, &row.name).await?;
-            match routes(&row, addresses) {
+        service.hub.confirm(wanted);
+        Ok(())
+    }
+
+    fn tell(
+        &self,
+        service: &Service,
+        told: &mut Told,
+        version: i64,
+        changed: Vec<Routed>,
+    ) -> Result<()> {
+        for routed in changed {
+            let name = routed.endpoint.name.clone();
+            match routes(routed) {
                 Ok(routes) => {
-                    told.endpoints.insert(row.name.clone(), routes);
+                    told.endpoints.insert(name, routes);
                 }
                 Err(error) => {
-                    tracing::error!(endpoint = %row.name, %error, "routes not made; the former ones stay")
+                    tracing::error!(endpoint = %name, %error, "routes not made; the former ones stay")
                 }
             }
         }
@@ -60,12 +72,12 @@ impl Publisher {
     }
 }
 
-type Addresses = Vec<(
-    slipway_platform::names::RevisionName,
-    Vec<std::net::SocketAddr>,
-)>;
-
-fn routes(row: &EndpointRow, addresses: Addresses) -> Result<EndpointRoutes> {
+fn routes(routed: Routed) -> Result<EndpointRoutes> {
+    let Routed {
+        endpoint: row,
+        addresses,
+        traceparent,
+    } = routed;
     let named = |number: u32| {
         slipway_platform::names::RevisionName::new(&row.name, number)
             .map_err(|error| Error::internal("name a revision", error))
@@ -104,5 +116,6 @@ fn routes(row: &EndpointRow, addresses: Addresses) -> Result<EndpointRoutes> {
         sticky_header: row.settings.sticky_header.clone(),
         splits,
         clusters,
+        traceparent: (!traceparent.is_empty()).then_some(traceparent),
     })
 }

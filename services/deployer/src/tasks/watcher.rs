@@ -4,6 +4,10 @@
 //! A stream is for one traffic generation: what it says is said of that generation. Without a stream nothing
 //! is measured, and the rollout hears UNMEASURABLE until it is open again. A verdict is stored when it
 //! changes; what is said each second is kept in memory.
+//!
+//! Every replica holds the streams, to show what is said; only the one that decides acts on it, so that
+//! another one's lost stream is not heard. Who takes decisions over opens its streams anew: the failure-detector
+//! says on each what it has decided.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -35,18 +39,31 @@ const REOPEN_MAX: Duration = Duration::from_secs(2);
 /// A stream says something each second; one that is silent for longer is not there any more.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
+/// A stream that is wanted.
+#[derive(Debug, Clone, PartialEq)]
+struct Watch {
+    subject: Subject,
+    /// The epoch under which it is acted on; `None`: it is only shown.
+    acts: Option<i64>,
+}
+
+/// Those that are held, by what they are of.
+type Watches = BTreeMap<String, (Watch, CancellationToken)>;
+
 /// Watches until the shutdown.
 pub async fn run(service: Arc<Service>, nudge: Nudge, shutdown: CancellationToken) {
-    let mut watches: BTreeMap<String, (Subject, CancellationToken)> = BTreeMap::new();
+    let mut watches = Watches::new();
+    let mut deciding = service.duties.deciding();
     // Tasks of their own: a decision that is being stored goes on while this loop reads what is wanted.
     let mut streams = JoinSet::new();
     let mut names: HashMap<Id, String> = HashMap::new();
     loop {
+        let acts = *deciding.borrow_and_update();
         match wanted(&service).await {
             Ok(wanted) => {
-                for (subject, token) in reconcile(&mut watches, wanted) {
-                    let key = subject.key();
-                    let task = watch(service.clone(), subject, token).in_current_span();
+                for (wanted, token) in reconcile(&mut watches, wanted, acts) {
+                    let key = wanted.subject.key();
+                    let task = watch(service.clone(), wanted, token).in_current_span();
                     names.insert(streams.spawn(task).id(), key);
                 }
                 service
@@ -63,6 +80,7 @@ pub async fn run(service: Arc<Service>, nudge: Nudge, shutdown: CancellationToke
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = nudge.nudged() => break,
+                Ok(()) = deciding.changed() => break,
                 () = &mut looked_at => break,
                 Some(ended) = streams.join_next_with_id(), if !streams.is_empty() => match ended {
                     // A stream only ends when it is not wanted any more.
@@ -84,11 +102,12 @@ pub async fn run(service: Arc<Service>, nudge: Nudge, shutdown: CancellationToke
 
 /// Ends what is not wanted any more, and gives what is to be opened.
 fn reconcile(
-    watches: &mut BTreeMap<String, (Subject, CancellationToken)>,
+    watches: &mut Watches,
     wanted: BTreeMap<String, Subject>,
-) -> Vec<(Subject, CancellationToken)> {
-    watches.retain(|key, (subject, token)| {
-        let keep = wanted.get(key) == Some(subject);
+    acts: Option<i64>,
+) -> Vec<(Watch, CancellationToken)> {
+    watches.retain(|key, (watch, token)| {
+        let keep = wanted.get(key) == Some(&watch.subject) && watch.acts == acts;
         if !keep {
             token.cancel();
         }
@@ -99,9 +118,9 @@ fn reconcile(
         if watches.contains_key(&key) {
             continue;
         }
-        let token = CancellationToken::new();
-        watches.insert(key, (subject.clone(), token.clone()));
-        opened.push((subject, token));
+        let (watch, token) = (Watch { subject, acts }, CancellationToken::new());
+        watches.insert(key, (watch.clone(), token.clone()));
+        opened.push((watch, token));
     }
     opened
 }
@@ -171,11 +190,11 @@ fn named(endpoint: &EndpointName, revision: Revision) -> Result<RevisionName> {
 }
 
 /// Holds one stream until it is not wanted any more, opening it again as often as it ends.
-async fn watch(service: Arc<Service>, subject: Subject, token: CancellationToken) {
+async fn watch(service: Arc<Service>, watch: Watch, token: CancellationToken) {
     let mut told: Option<Verdict> = None;
     let mut pause = REOPEN_MIN;
     loop {
-        let listening = listen(&service, &subject, &mut told);
+        let listening = listen(&service, &watch, &mut told);
         let heard = tokio::select! {
             () = token.cancelled() => return,
             heard = listening => heard,
@@ -185,9 +204,14 @@ async fn watch(service: Arc<Service>, subject: Subject, token: CancellationToken
         } else {
             (pause * 2).min(REOPEN_MAX)
         };
-        let silence = unmeasurable(service.clock.now());
         let pausing = async {
-            hear(&service, &subject, &silence, &mut told).await;
+            if watch.acts.is_some() {
+                let silence = unmeasurable(service.clock.now());
+                hear(&service, &watch, &silence, &mut told).await;
+            } else {
+                // What this replica cannot see says nothing of what is measured.
+                service.live.forget(&watch.subject.key());
+            }
             tokio::time::sleep(pause).await;
         };
         tokio::select! {
@@ -198,11 +222,12 @@ async fn watch(service: Arc<Service>, subject: Subject, token: CancellationToken
 }
 
 /// Listens until the stream ends; whether it said anything.
-async fn listen(service: &Service, subject: &Subject, told: &mut Option<Verdict>) -> bool {
-    let mut stream = match tokio::time::timeout(SILENCE_MAX, service.peers.watch(subject)).await {
+async fn listen(service: &Service, watch: &Watch, told: &mut Option<Verdict>) -> bool {
+    let opening = service.peers.watch(&watch.subject);
+    let mut stream = match tokio::time::timeout(SILENCE_MAX, opening).await {
         Ok(Ok(stream)) => Box::pin(stream),
         Ok(Err(error)) => {
-            tracing::debug!(endpoint = %subject.endpoint, %error, "verdict stream not opened");
+            tracing::debug!(endpoint = %watch.subject.endpoint, %error, "verdict stream not opened");
             return false;
         }
         Err(_) => return false,
@@ -210,18 +235,22 @@ async fn listen(service: &Service, subject: &Subject, told: &mut Option<Verdict>
     let mut heard = false;
     while let Ok(Some(Ok(report))) = tokio::time::timeout(SILENCE_MAX, stream.next()).await {
         heard = true;
-        hear(service, subject, &report, told).await;
+        hear(service, watch, &report, told).await;
     }
     heard
 }
 
-/// Acts on a report: a finding at once, another verdict when it has changed. What could not be stored is
-/// told again by the next report.
-async fn hear(service: &Service, subject: &Subject, report: &Report, told: &mut Option<Verdict>) {
+/// Shows a report, and, if this replica decides, acts on it: on a finding at once, on another verdict when it
+/// has changed. What could not be stored is told again by the next report.
+async fn hear(service: &Service, watch: &Watch, report: &Report, told: &mut Option<Verdict>) {
+    let subject = &watch.subject;
     let verdict = report.summary.verdict;
     let key = subject.key();
     service.live.put(&key, report.summary.clone());
-    if *told == Some(verdict) {
+    let acts = watch
+        .acts
+        .is_some_and(|epoch| service.duties.decides_under(epoch));
+    if !acts || *told == Some(verdict) {
         return;
     }
     let outcome = match (verdict, &subject.rollout) {

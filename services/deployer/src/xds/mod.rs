@@ -9,8 +9,13 @@
 //!   cluster for as long as a route that it may be using points there (make before break).
 //! - Until the first snapshot nothing is sent, so that a restart empties no proxy.
 //! - What a proxy has refused is not sent again; the next change is.
+//! - No proxy is sent an older snapshot than it has, also by a replica that lags: versions are the stored
+//!   signal `routes`, and what is published under one was read with it in one statement. A stream to a
+//!   replica of several begins only once the stored version has been read after the stream was opened; all
+//!   that the proxy may have had from other replicas was stored before that.
 
 mod config;
+mod fleet;
 mod hub;
 mod proxies;
 mod resources;
@@ -22,6 +27,7 @@ mod snapshot;
 mod tests;
 
 pub use config::XdsConfig;
+pub use fleet::{Fleet, OtherProxy, OwnProxy};
 pub use hub::XdsHub;
 pub use proxies::{Applied, ProxyStatus};
 pub use resources::names;

@@ -1,16 +1,19 @@
-//! Which proxy has accepted what: the state behind "applied".
+//! Which proxy of this replica has accepted what: one half of the state behind "applied"; the other half is
+//! [`Fleet`](super::fleet::Fleet), the proxies of other replicas.
 //!
 //! A proxy is known by its node id. Its newest stream speaks for it; a proxy whose stream ended counts for
 //! another `lease`, since it goes on serving what it had.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_platform::clock::Timestamp;
 use slipway_platform::names::EndpointName;
+use slipway_platform::telemetry;
 use tokio_util::sync::CancellationToken;
 
+use super::fleet::{Fleet, Known, OwnProxy, sum};
 use super::resources::{Generations, Kind};
 
 /// Enough to know when each of the last generations was accepted; older ones count from the oldest kept.
@@ -54,6 +57,8 @@ pub enum Applied {
 pub struct Proxies {
     lease: Duration,
     by_node: BTreeMap<String, Proxy>,
+    /// Those of which there is something to tell other replicas.
+    untold: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -72,6 +77,7 @@ impl Proxies {
         Self {
             lease,
             by_node: BTreeMap::new(),
+            untold: BTreeSet::new(),
         }
     }
 
@@ -102,12 +108,14 @@ impl Proxies {
             proxy.refused.clear();
             (proxy.stream, proxy.end, proxy.connected, proxy.last_seen) = (stream, end, true, now);
         }
+        self.untold.insert(node_id.to_owned());
     }
 
     /// The stream ended.
     pub fn disconnect(&mut self, node_id: &str, stream: u64, now: Timestamp) {
         if let Some(proxy) = self.speaking(node_id, stream, now) {
             proxy.connected = false;
+            self.untold.insert(node_id.to_owned());
         }
     }
 
@@ -118,8 +126,11 @@ impl Proxies {
 
     /// Everything of this snapshot is accepted.
     pub fn synced(&mut self, node_id: &str, stream: u64, version: u64, now: Timestamp) {
-        if let Some(proxy) = self.speaking(node_id, stream, now) {
-            proxy.synced_version = version;
+        let Some(proxy) = self.speaking(node_id, stream, now) else {
+            return;
+        };
+        if std::mem::replace(&mut proxy.synced_version, version) != version {
+            self.untold.insert(node_id.to_owned());
         }
     }
 
@@ -137,6 +148,11 @@ impl Proxies {
         };
         proxy.refused.remove(kind.label());
         if let Some(routes) = routes {
+            trace_accepted(
+                node_id,
+                proxy.accepted.back().map(|(_, last)| &**last),
+                &routes,
+            );
             if proxy
                 .accepted
                 .back()
@@ -150,52 +166,107 @@ impl Proxies {
             }
             proxy.accepted.push_back((now, routes));
         }
+        self.untold.insert(node_id.to_owned());
     }
 
     /// Resources were refused.
     pub fn refused(&mut self, node_id: &str, stream: u64, kind: Kind, why: String, now: Timestamp) {
         if let Some(proxy) = self.speaking(node_id, stream, now) {
             proxy.refused.insert(kind.label(), why);
+            self.untold.insert(node_id.to_owned());
         }
     }
 
     /// See [`Applied`].
-    pub fn applied(&self, endpoint: &EndpointName, generation: i64, now: Timestamp) -> Applied {
-        let mut at: Option<Timestamp> = None;
-        let (mut waiting, mut lost, mut connected) = (Vec::new(), Vec::new(), false);
-        for (node_id, proxy) in self
+    pub fn applied(
+        &self,
+        fleet: &Fleet,
+        endpoint: &EndpointName,
+        generation: i64,
+        now: Timestamp,
+    ) -> Applied {
+        let own = self
             .by_node
             .iter()
             .filter(|(_, proxy)| proxy.counts(self.lease, now))
-        {
-            connected |= proxy.connected;
-            match proxy.accepted_at(endpoint, generation) {
-                Some(time) => at = at.max(Some(time)),
-                None if proxy.connected => waiting.push(node_id.clone()),
-                None => lost.push(node_id.clone()),
-            }
-        }
-        match at {
-            _ if !connected => Applied::Unapplied,
-            Some(at) if waiting.is_empty() && lost.is_empty() => Applied::Applied { at },
-            Some(_) if waiting.is_empty() => Applied::AppliedExcept(lost),
-            _ => {
-                waiting.append(&mut lost);
-                waiting.sort();
-                Applied::Waiting(waiting)
-            }
-        }
+            .map(|(node_id, proxy)| Known {
+                node_id,
+                connected: proxy.connected,
+                // What it had accepted elsewhere counts until it says otherwise, since it still has it.
+                accepted_at: match proxy.accepted.is_empty() {
+                    true => fleet.accepted_at(node_id, endpoint, generation),
+                    false => proxy.accepted_at(endpoint, generation),
+                },
+            });
+        let others = fleet
+            .counting(self.lease, now)
+            .filter(|(known, _)| !self.speaks_for(&known.node_id, now))
+            .map(|(known, connected)| Known {
+                node_id: &known.node_id,
+                connected,
+                accepted_at: fleet.accepted_at(&known.node_id, endpoint, generation),
+            });
+        sum(own.chain(others))
+    }
+
+    /// Whether what is known here of a proxy counts, before what other replicas say. One that was away for
+    /// longer than its lease is theirs.
+    fn speaks_for(&self, node_id: &str, now: Timestamp) -> bool {
+        let own = self.by_node.get(node_id);
+        own.is_some_and(|proxy| proxy.counts(self.lease, now))
     }
 
     /// Every proxy that is connected, or was within the lease, by node id.
-    pub fn status(&self, now: Timestamp) -> Vec<ProxyStatus> {
-        let counting = self
+    pub fn status(&self, fleet: &Fleet, now: Timestamp) -> Vec<ProxyStatus> {
+        let own = self
             .by_node
             .iter()
-            .filter(|(_, proxy)| proxy.counts(self.lease, now));
-        counting
-            .map(|(node_id, proxy)| proxy.status(node_id))
+            .filter(|(_, proxy)| proxy.counts(self.lease, now))
+            .map(|(node_id, proxy)| proxy.status(node_id));
+        let others = fleet
+            .counting(self.lease, now)
+            .filter(|(known, _)| !self.speaks_for(&known.node_id, now))
+            .map(|(known, connected)| fleet.status(known, connected));
+        let mut all: Vec<_> = own.chain(others).collect();
+        all.sort_by(|a, b| a.node_id.cmp(&b.node_id));
+        all
+    }
+
+    /// What other replicas are to be told, once.
+    pub fn take_untold(&mut self) -> Vec<OwnProxy> {
+        let untold = std::mem::take(&mut self.untold);
+        let known = untold
+            .iter()
+            .filter_map(|node_id| self.by_node.get_key_value(node_id));
+        known
+            .map(|(node_id, proxy)| proxy.as_own(node_id))
             .collect()
+    }
+
+    /// They were not told: they are to be told again.
+    pub fn tell_again(&mut self, node_ids: impl IntoIterator<Item = String>) {
+        self.untold.extend(node_ids);
+    }
+
+    /// The proxy with this stream has a newer one to another replica. One that hangs on here is ended, so that
+    /// no proxy serves unseen.
+    pub fn moved(&mut self, node_id: &str, stream: u64) {
+        let Some(proxy) = self
+            .by_node
+            .get(node_id)
+            .filter(|proxy| proxy.stream == stream)
+        else {
+            return;
+        };
+        if proxy.connected {
+            tracing::warn!(
+                node_id,
+                "this node id has connected to another replica: its stream here is ended"
+            );
+            proxy.end.cancel();
+        }
+        self.by_node.remove(node_id);
+        self.untold.remove(node_id);
     }
 
     /// How many streams are open.
@@ -221,6 +292,24 @@ impl Proxies {
     }
 }
 
+/// A proxy's first acceptance of a generation ends the trace of the decision that the generation comes from.
+fn trace_accepted(node_id: &str, before: Option<&Generations>, routes: &Generations) {
+    for (endpoint, have) in &routes.by_endpoint {
+        let is_new = match before.and_then(|before| before.by_endpoint.get(endpoint)) {
+            Some(before) => before.number != have.number,
+            None => have.since == routes.version,
+        };
+        let Some(traceparent) = have.traceparent.as_deref().filter(|_| is_new) else {
+            continue;
+        };
+        let generation = have.number;
+        let span =
+            tracing::info_span!(parent: None, "proxy accepted", node_id, %endpoint, generation);
+        telemetry::set_parent(&span, Some(traceparent));
+        span.in_scope(|| tracing::debug!("routes accepted"));
+    }
+}
+
 impl Proxy {
     fn counts(&self, lease: Duration, now: Timestamp) -> bool {
         self.connected || now.since(self.last_seen) <= lease
@@ -239,19 +328,38 @@ impl Proxy {
         Some(first.map_or(*last, |(time, _)| *time))
     }
 
-    fn status(&self, node_id: &str) -> ProxyStatus {
+    fn as_own(&self, node_id: &str) -> OwnProxy {
+        OwnProxy {
+            node_id: node_id.to_owned(),
+            stream: self.stream,
+            connected: self.connected,
+            last_seen: self.last_seen,
+            acked_version: self.synced_version,
+            nack: self.nack(),
+            accepted: self
+                .accepted
+                .back()
+                .map(|(at, generations)| (*at, generations.clone())),
+        }
+    }
+
+    fn nack(&self) -> Option<String> {
         let refused: Vec<_> = self
             .refused
             .iter()
             .map(|(kind, why)| format!("{kind}: {why}"))
             .collect();
+        (!refused.is_empty()).then(|| refused.join("; "))
+    }
+
+    fn status(&self, node_id: &str) -> ProxyStatus {
         let generations = self.accepted.back().map(|(_, routes)| &routes.by_endpoint);
         ProxyStatus {
             node_id: node_id.to_owned(),
             connected: self.connected,
             last_seen: self.last_seen,
             acked_version: self.synced_version,
-            nack: (!refused.is_empty()).then(|| refused.join("; ")),
+            nack: self.nack(),
             acked: generations
                 .map(|all| {
                     all.iter()

@@ -74,16 +74,25 @@ fn answers(
     async_stream::try_stream! {
         let mut snapshots = hub.snapshots();
         let mut session = Session::default();
-        let mut target: Option<Arc<Built>> = snapshots.borrow_and_update().clone();
+        let (ticket, mut confirmed) = (hub.want(), hub.confirmed());
+        // What is known here may be older than what the proxy has from another replica.
+        let mut is_newest = *confirmed.borrow_and_update() >= ticket;
+        let mut target: Option<Arc<Built>> = snapshots.borrow_and_update().clone().filter(|_| is_newest);
         let end = stream.end().clone();
         loop {
             while let Some(response) = target.as_ref().and_then(|target| session.next(target)) {
                 yield response;
             }
-            match step(&end, &mut snapshots, &mut requests).await? {
+            let waits = (!is_newest).then_some(&mut confirmed);
+            match step(&end, &mut snapshots, waits, &mut requests).await? {
                 Step::End => break,
+                Step::Confirmed(up_to) => {
+                    is_newest = up_to >= ticket;
+                    target = snapshots.borrow_and_update().clone().filter(|_| is_newest);
+                    stream.heard(None, Heard::Nothing, synced(&session, target.as_deref()));
+                }
                 Step::Snapshot(built) => {
-                    target = built;
+                    target = built.filter(|_| is_newest);
                     stream.heard(None, Heard::Nothing, synced(&session, target.as_deref()));
                 }
                 Step::Request(request) => {
@@ -103,17 +112,27 @@ fn answers(
 enum Step {
     Request(Box<DiscoveryRequest>),
     Snapshot(Option<Arc<Built>>),
+    Confirmed(u64),
     End,
 }
 
 async fn step(
     end: &CancellationToken,
     snapshots: &mut watch::Receiver<Option<Arc<Built>>>,
+    confirmed: Option<&mut watch::Receiver<u64>>,
     requests: &mut Streaming<DiscoveryRequest>,
 ) -> Result<Step, Status> {
+    let confirmation = async {
+        let Some(confirmed) = confirmed else {
+            return std::future::pending().await;
+        };
+        let changed = confirmed.changed().await;
+        changed.map(|()| *confirmed.borrow_and_update())
+    };
     tokio::select! {
         biased;
         () = end.cancelled() => Err(Status::unavailable("this stream has ended; open another")),
+        up_to = confirmation => Ok(up_to.map_or(Step::End, Step::Confirmed)),
         changed = snapshots.changed() => match changed {
             Ok(()) => Ok(Step::Snapshot(snapshots.borrow_and_update().clone())),
             Err(_) => Ok(Step::End),

@@ -33,6 +33,8 @@ pub struct EndpointRoutes {
     pub splits: Vec<Split>,
     /// Where revisions listen: those of `splits`, and those that are being warmed or drained.
     pub clusters: Vec<ClusterEndpoint>,
+    /// The trace of the decision that the generation comes from.
+    pub traceparent: Option<String>,
 }
 
 /// The share of one revision.

@@ -25,7 +25,7 @@ async fn a_revision_that_runs_elsewhere_is_checked_and_shown_as_not_verified() {
         .await
         .unwrap();
     let mut config: Config = load(DEFAULTS, Some("deployer"), None, []).unwrap();
-    config.storage_url = format!("sqlite:{}", dir.path().join("deployer.db").display());
+    config.storage = slipway_platform::testing::storage(dir.path());
     config.data_dir = dir.path().join("deployer");
     (config.registry, config.evaluator) = (peers.address.clone(), peers.address.clone());
     config.failure_detector = peers.address.clone();
@@ -41,6 +41,7 @@ async fn a_revision_that_runs_elsewhere_is_checked_and_shown_as_not_verified() {
         listener,
         shutdown.clone(),
     ));
+    slipway_platform::testing::serving(&address).await;
     let mut client = DeployerServiceClient::connect(address.clone())
         .await
         .unwrap();

@@ -14,3 +14,4 @@ mod restarts;
 mod rollouts;
 mod rules;
 mod support;
+mod wins;

@@ -87,15 +87,26 @@ pub async fn work_that_is_asked_for_again_while_it_is_done_is_done_again(db: &Db
     let before = signals::read(&mut tx).await.unwrap().work;
     work::add(&mut tx, &stop, NOW).await.unwrap();
     assert!(signals::read(&mut tx).await.unwrap().work > before);
-    let item = work::due(&mut tx, NOW, 10).await.unwrap().remove(0);
+    let item = work::due(&mut tx, NOW, &taker(), 10)
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!((&item.work, item.attempts), (&stop, 0));
     work::add(&mut tx, &stop, NOW).await.unwrap();
     work::done(&mut tx, &item).await.unwrap();
-    let again = work::due(&mut tx, NOW, 10).await.unwrap().remove(0);
+    let again = work::due(&mut tx, NOW, &taker(), 10)
+        .await
+        .unwrap()
+        .remove(0);
     work::put_off(&mut tx, &again, SECOND, "busy", NOW)
         .await
         .unwrap();
-    assert!(work::due(&mut tx, NOW, 10).await.unwrap().is_empty());
+    assert!(
+        work::due(&mut tx, NOW, &taker(), 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(
         work::next_due(&mut tx, NOW).await.unwrap(),
         Some(NOW + SECOND)
@@ -105,14 +116,14 @@ pub async fn work_that_is_asked_for_again_while_it_is_done_is_done_again(db: &Db
             .await
             .unwrap()
     );
-    let later = work::due(&mut tx, NOW + SECOND, 10)
+    let later = work::due(&mut tx, NOW + SECOND, &taker(), 10)
         .await
         .unwrap()
         .remove(0);
     assert_eq!(later.attempts, 1);
     work::done(&mut tx, &later).await.unwrap();
     assert!(
-        work::due(&mut tx, NOW + SECOND, 10)
+        work::due(&mut tx, NOW + SECOND, &taker(), 10)
             .await
             .unwrap()
             .is_empty()
@@ -168,4 +179,149 @@ pub async fn a_transaction_that_is_not_committed_leaves_nothing(db: &Db) {
             .await
             .is_ok()
     );
+}
+
+fn taker() -> Taker {
+    Taker {
+        replica: "a".into(),
+        node: Some("n1".into()),
+        shared_now: None,
+    }
+}
+
+/// `who` on a node of the same name, at a time on the database's clock.
+fn sharing(who: &str, now: Timestamp) -> Taker {
+    Taker {
+        replica: who.into(),
+        node: Some(format!("node of {who}")),
+        shared_now: Some(now),
+    }
+}
+
+pub async fn work_is_claimed_by_one_replica_until_its_time_runs_out(db: &Db) {
+    let mut tx = with_endpoint(db).await;
+    let stop = Work::Stop {
+        revision: revision(1),
+    };
+    work::add(&mut tx, &stop, NOW).await.unwrap();
+    let (a, b) = (sharing("a", NOW), sharing("b", NOW));
+    let item = work::due(&mut tx, NOW, &a, 10).await.unwrap().remove(0);
+    let until = NOW + SECOND;
+    assert!(work::claim(&mut tx, &item, &a, until).await.unwrap());
+    assert!(!work::claim(&mut tx, &item, &b, until).await.unwrap());
+    assert!(work::due(&mut tx, NOW, &b, 10).await.unwrap().is_empty());
+    assert_eq!(work::due(&mut tx, NOW, &a, 10).await.unwrap().len(), 1);
+    assert_eq!(work::claimed(&mut tx, "a").await.unwrap(), 1);
+    work::renew(&mut tx, "a", until + SECOND).await.unwrap();
+    let late = sharing("b", until);
+    assert!(work::due(&mut tx, NOW, &late, 10).await.unwrap().is_empty());
+    let later = sharing("b", until + SECOND);
+    let taken = work::due(&mut tx, NOW, &later, 10).await.unwrap().remove(0);
+    assert!(
+        work::claim(&mut tx, &taken, &later, until + 9 * SECOND)
+            .await
+            .unwrap()
+    );
+    // The first one wakes: it can put off nothing that is another's by now.
+    let stale = Item {
+        claimed_by: "a".into(),
+        ..item
+    };
+    work::put_off(&mut tx, &stale, SECOND, "late", NOW)
+        .await
+        .unwrap();
+    assert_eq!(work::claimed(&mut tx, "b").await.unwrap(), 1);
+    let taken = Item {
+        claimed_by: "b".into(),
+        ..taken
+    };
+    // Asked for again meanwhile: it is let go, not removed.
+    work::add(&mut tx, &stop, NOW).await.unwrap();
+    work::done(&mut tx, &taken).await.unwrap();
+    assert_eq!(work::claimed(&mut tx, "b").await.unwrap(), 0);
+    assert_eq!(work::due(&mut tx, NOW, &a, 10).await.unwrap().len(), 1);
+    let again = work::due(&mut tx, NOW, &a, 10).await.unwrap().remove(0);
+    assert!(work::claim(&mut tx, &again, &a, until).await.unwrap());
+    work::release_all(&mut tx, "a").await.unwrap();
+    assert_eq!(work::due(&mut tx, NOW, &b, 10).await.unwrap().len(), 1);
+}
+
+pub async fn work_on_what_runs_on_a_node_is_for_its_deployer(db: &Db) {
+    let mut tx = with_endpoint(db).await;
+    revisions::insert(&mut tx, &revision(1), &facts(1, "d1"), NOW)
+        .await
+        .unwrap();
+    let rollout = RolloutName::generate(&endpoint());
+    let provision = Work::Provision {
+        rollout: rollout.clone(),
+        revision: revision(1),
+    };
+    work::add(&mut tx, &provision, NOW).await.unwrap();
+    work::add(&mut tx, &Work::AskGate { rollout }, NOW)
+        .await
+        .unwrap();
+    revisions::set_node(&mut tx, &revision(1), "node of a")
+        .await
+        .unwrap();
+    let stop = Work::Stop {
+        revision: revision(1),
+    };
+    work::add(&mut tx, &stop, NOW).await.unwrap();
+    let mut counts = Vec::new();
+    for taker in [
+        sharing("a", NOW),
+        sharing("b", NOW),
+        Taker {
+            node: None,
+            ..sharing("c", NOW)
+        },
+    ] {
+        counts.push(work::due(&mut tx, NOW, &taker, 10).await.unwrap().len());
+    }
+    assert_eq!(
+        counts,
+        [3, 2, 1],
+        "all; a start and the gate; the gate alone"
+    );
+    revisions::set_node(&mut tx, &revision(1), "")
+        .await
+        .unwrap();
+    let due = work::due(&mut tx, NOW, &sharing("b", NOW), 10).await;
+    assert_eq!(due.unwrap().len(), 3, "what runs nowhere is for anybody");
+}
+
+pub async fn a_proxy_belongs_to_the_replica_that_it_connected_to_last(db: &Db) {
+    let mut tx = with_endpoint(db).await;
+    let proxy = |connected: bool| OwnProxy::new("p1", 1, connected, NOW);
+    let first = proxies::next_version(&mut tx).await.unwrap();
+    let turn = proxies::claim(&mut tx, "a", &proxy(true), first).await;
+    let turn = turn.unwrap();
+    let accepted = |generation, at| vec![("p1".to_owned(), endpoint(), generation, at)];
+    proxies::put_accepted(&mut tx, &accepted(3, NOW), first)
+        .await
+        .unwrap();
+    let (up_to, found, generations) = proxies::since(&mut tx, first - 1).await.unwrap();
+    assert_eq!((up_to, generations), (first, accepted(3, NOW)));
+    assert_eq!((found[0].replica.as_str(), found[0].connected), ("a", true));
+
+    let second = proxies::next_version(&mut tx).await.unwrap();
+    let next = proxies::claim(&mut tx, "b", &proxy(true), second).await;
+    assert_eq!(next.unwrap(), turn + 1);
+    // The same generation again keeps its time, and a late word of the former replica is not heard.
+    proxies::put_accepted(&mut tx, &accepted(3, NOW + SECOND), second)
+        .await
+        .unwrap();
+    assert!(
+        !proxies::update(&mut tx, turn, &proxy(false), second)
+            .await
+            .unwrap()
+    );
+    let (up_to, found, generations) = proxies::since(&mut tx, first).await.unwrap();
+    assert_eq!((up_to, generations), (second, vec![]));
+    assert_eq!((found[0].replica.as_str(), found[0].connected), ("b", true));
+    proxies::delete(&mut tx, "p1", turn).await.unwrap();
+    assert_eq!(proxies::since(&mut tx, 0).await.unwrap().1.len(), 1);
+    proxies::delete(&mut tx, "p1", turn + 1).await.unwrap();
+    let (_, found, generations) = proxies::since(&mut tx, 0).await.unwrap();
+    assert!(found.is_empty() && generations.is_empty());
 }

@@ -17,10 +17,12 @@ use slipway_deployer::domain::strategy::Strategy;
 use slipway_deployer::domain::traffic::{Revision, Traffic};
 use slipway_deployer::store::environments::EnvironmentRow;
 use slipway_deployer::store::rollouts::{About, RolloutRow};
-use slipway_deployer::store::work::Work;
+use slipway_deployer::store::work::{Item, Taker, Work};
 use slipway_deployer::store::{
-    MIGRATIONS, audit, blocks, endpoints, environments, revisions, rollouts, signals, traffic, work,
+    MIGRATIONS, audit, blocks, endpoints, environments, proxies, revisions, rollouts, signals,
+    traffic, work,
 };
+use slipway_deployer::xds::OwnProxy;
 use slipway_platform::Error;
 use slipway_platform::clock::Timestamp;
 use slipway_platform::db::{Db, Tx};
@@ -38,8 +40,8 @@ macro_rules! conformance {
                 #[tokio::test]
                 async fn $case() {
                     let dir = tempfile::TempDir::new().unwrap();
-                    let url = format!("sqlite:{}", dir.path().join("deployer.db").display());
-                    let db = slipway_platform::db::Db::open(&url, &super::MIGRATIONS).await.unwrap();
+                    let storage = slipway_platform::testing::storage(dir.path());
+                    let db = slipway_platform::db::Db::open(&storage, &super::MIGRATIONS).await.unwrap();
                     super::$group::$case(&db).await;
                     db.close().await;
                 }
@@ -56,6 +58,9 @@ conformance! {
     resources::every_generation_of_traffic_is_kept
     flow::rollouts_are_found_by_their_deadline_their_endpoint_and_a_filter
     flow::work_that_is_asked_for_again_while_it_is_done_is_done_again
+    flow::work_is_claimed_by_one_replica_until_its_time_runs_out
+    flow::work_on_what_runs_on_a_node_is_for_its_deployer
+    flow::a_proxy_belongs_to_the_replica_that_it_connected_to_last
     flow::the_audit_is_read_by_resource_newest_first
     flow::a_transaction_that_is_not_committed_leaves_nothing
 }
@@ -140,5 +145,6 @@ fn rollout(at: Timestamp) -> RolloutRow {
         generation: 1,
         created_at: at,
         ended_at: None,
+        traceparent: String::new(),
     }
 }

@@ -44,19 +44,10 @@ pub async fn environments_are_saved_by_generation(db: &Db) {
 pub async fn what_serves_is_saved_by_generation_and_routes_are_noted(db: &Db) {
     let mut tx = with_endpoint(db).await;
     let first = signals::read(&mut tx).await.unwrap().routes;
-    assert_eq!(
-        endpoints::routes_changed(&mut tx, first - 1)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
-    assert!(
-        endpoints::routes_changed(&mut tx, first)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    let (version, changed) = endpoints::routes_since(&mut tx, first - 1).await.unwrap();
+    assert_eq!((version, changed.len()), (first, 1));
+    let (version, changed) = endpoints::routes_since(&mut tx, first).await.unwrap();
+    assert_eq!((version, changed.len()), (first, 0));
     let mut row = endpoints::get(&mut tx, &endpoint()).await.unwrap();
     let mut stale = row.clone();
     let pin = Pin {
@@ -72,8 +63,12 @@ pub async fn what_serves_is_saved_by_generation_and_routes_are_noted(db: &Db) {
     let lost = endpoints::save_serving(&mut tx, &mut stale, &Serving::default()).await;
     assert!(matches!(lost, Err(Error::Conflict { .. })));
     endpoints::touch_routes(&mut tx, &endpoint()).await.unwrap();
-    let changed = endpoints::routes_changed(&mut tx, first).await.unwrap();
-    assert_eq!(changed[0].serving.traffic, Traffic::all(Revision(1)));
+    let (version, changed) = endpoints::routes_since(&mut tx, first).await.unwrap();
+    assert_eq!(version, signals::read(&mut tx).await.unwrap().routes);
+    assert_eq!(
+        changed[0].endpoint.serving.traffic,
+        Traffic::all(Revision(1))
+    );
     assert!(
         endpoints::expired_pins(&mut tx, NOW, 10)
             .await
@@ -130,14 +125,13 @@ pub async fn revisions_are_numbered_and_their_tags_move(db: &Db) {
         (row.addresses.as_slice(), row.state_reason.as_str()),
         (&addresses[..], "still")
     );
-    assert_eq!(
-        revisions::addresses(&mut tx, &endpoint()).await.unwrap(),
-        [(revision(2), addresses.to_vec())]
-    );
-    assert_eq!(
-        revisions::in_states(&mut tx, &[ready]).await.unwrap(),
-        [revision(2)]
-    );
+    let (_, routed) = endpoints::routes_since(&mut tx, 0).await.unwrap();
+    assert_eq!(routed[0].addresses, [(revision(2), addresses.to_vec())]);
+    let on = |node| ["n1", node];
+    let found = revisions::in_states(&mut tx, &[ready], on("")).await;
+    assert_eq!(found.unwrap(), [revision(2)]);
+    let found = revisions::in_states(&mut tx, &[ready], on("n1")).await;
+    assert_eq!(found.unwrap(), []);
     assert_eq!(
         endpoints::get(&mut tx, &endpoint())
             .await

@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_platform::names::RevisionName;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::super::{ArtifactCache, DriverError, ProcessSpec, RevisionRun, health};
+use super::super::{ArtifactCache, DriverError, Lost, ProcessSpec, RevisionRun, health};
 use super::config::ProcessConfig;
 use super::handle::Process;
 use super::launch::{Launch, Port, Ports, is_free, launch};
@@ -60,7 +60,7 @@ pub(super) struct Shared {
     pub cache: ArtifactCache,
     pub records: Records,
     pub ports: Arc<Ports>,
-    pub lost: broadcast::Sender<RevisionName>,
+    pub lost: Lost,
     /// The driver is gone.
     pub closed: CancellationToken,
 }
@@ -299,8 +299,7 @@ impl Task {
 
     fn announce_lost(&self, why: &str) {
         tracing::warn!(revision = %self.run.revision, index = self.index, why, "instance is gone: it is started again");
-        // Nobody may be listening.
-        let _ = self.shared.lost.send(self.run.revision.clone());
+        self.shared.lost.announce(&self.run.revision);
     }
 
     async fn spawn(&mut self) -> Result<(Running, Record), End> {

@@ -30,12 +30,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use slipway_platform::names::RevisionName;
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    ArtifactCache, ArtifactSource, Driver, DriverError, ProcessSpec, RevisionRun, RunSpec,
+    ArtifactCache, ArtifactSource, Driver, DriverError, Lost, ProcessSpec, RevisionRun, RunSpec,
     RunningRevision, external,
 };
 use instance::{Instance, Phase, Shared, Task};
@@ -43,8 +42,6 @@ use record::{Record, Records};
 
 /// The most instances of one revision.
 pub const INSTANCES_MAX: u32 = 16;
-/// Losses that a slow listener may be behind; it then learns that it has missed some.
-const LOST_KEPT: usize = 256;
 /// What a stop may take beyond its grace.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
 
@@ -71,7 +68,7 @@ impl ProcessDriver {
             records: Records::new(data_dir.join("instances")),
             data_dir,
             ports: Arc::default(),
-            lost: broadcast::Sender::new(LOST_KEPT),
+            lost: Lost::default(),
             closed: CancellationToken::new(),
         };
         ProcessDriver {
@@ -282,8 +279,8 @@ impl Driver for ProcessDriver {
             .collect())
     }
 
-    fn lost(&self) -> broadcast::Receiver<RevisionName> {
-        self.shared.lost.subscribe()
+    fn lost(&self) -> Lost {
+        self.shared.lost.clone()
     }
 
     fn verifies_digests(&self, _run: &RevisionRun) -> bool {

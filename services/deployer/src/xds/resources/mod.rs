@@ -148,11 +148,13 @@ impl Resources {
 }
 
 /// The generation of one endpoint's routes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
     pub number: i64,
     /// The version of the routes that had this generation first.
     pub since: u64,
+    /// The trace of the decision that it comes from.
+    pub traceparent: Option<Arc<str>>,
 }
 
 /// The generation of every endpoint in one set of routes.
@@ -326,6 +328,7 @@ fn generations(version: u64, endpoints: &[EndpointRoutes], before: Option<&Built
     let of = |routes: &EndpointRoutes| Generation {
         number: routes.generation,
         since: since(routes),
+        traceparent: routes.traceparent.as_deref().map(Arc::from),
     };
     let by_endpoint = endpoints
         .iter()

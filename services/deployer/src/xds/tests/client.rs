@@ -33,7 +33,17 @@ pub struct Deployer {
 
 pub async fn deployer() -> Deployer {
     let clock = FakeClock::new(Timestamp(1_000_000_000));
-    let hub = XdsHub::new(XdsConfig::default(), clock.shared());
+    serve(XdsHub::new(XdsConfig::default(), clock.shared()), clock).await
+}
+
+/// One of several.
+pub async fn replica() -> Deployer {
+    let clock = FakeClock::new(Timestamp(1_000_000_000));
+    let hub = XdsHub::of_replica(XdsConfig::default(), clock.shared(), "a");
+    serve(hub, clock).await
+}
+
+async fn serve(hub: Arc<XdsHub>, clock: FakeClock) -> Deployer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let mut server = JoinSet::new();

@@ -41,6 +41,7 @@ fn routes(id: &str, generation: i64, splits: &[(u32, u32)]) -> EndpointRoutes {
             })
             .collect(),
         clusters: splits.iter().map(|(number, _)| cluster(*number)).collect(),
+        traceparent: None,
     }
 }
 

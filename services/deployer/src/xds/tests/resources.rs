@@ -352,6 +352,6 @@ fn what_did_not_change_is_the_same_in_memory_and_keeps_its_version() {
         first.backends.endpoints.get(kept).unwrap(),
         third.backends.endpoints.get(kept).unwrap()
     ));
-    let generation = third.generations.by_endpoint[&endpoint("a")];
+    let generation = &third.generations.by_endpoint[&endpoint("a")];
     assert_eq!((generation.number, generation.since), (2, 3));
 }

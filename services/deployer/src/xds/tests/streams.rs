@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::super::Applied;
 use super::super::resources::Kind;
-use super::client::{Proxy, deployer, is_applied};
+use super::client::{Proxy, deployer, is_applied, replica};
 use super::wire::{kind, names, referenced};
 use super::{endpoint, routes, snapshot};
 
@@ -340,4 +340,57 @@ async fn two_hundred_streams_take_a_new_split() {
     deployer.applied(2, is_applied).await;
     let kept = proxies.join_all().await;
     assert_eq!(kept.len(), STREAMS);
+}
+
+#[tokio::test]
+async fn a_replica_that_lags_sends_nothing_until_it_has_what_was_stored_when_the_stream_began() {
+    let newer = deployer().await;
+    let older = replica().await;
+    older
+        .hub
+        .publish(snapshot(1, &[routes("a", 1, &[(1, 10_000)])]));
+    newer
+        .hub
+        .publish(snapshot(2, &[routes("a", 2, &[(2, 10_000)])]));
+    let mut proxy = newer.proxy("p1").await;
+    proxy.begin().await;
+    proxy.take_routes("2").await;
+
+    let mut wanted = older.hub.wanted();
+    let mut proxy = older.proxy("p1").await;
+    proxy.begin().await;
+    wanted.changed().await.unwrap();
+    let asked = *wanted.borrow_and_update();
+    // What was read before the stream began says nothing.
+    older.hub.confirm(asked - 1);
+    let silence = tokio::time::timeout(Duration::from_millis(50), proxy.responses.message()).await;
+    assert!(silence.is_err(), "{silence:?}");
+    older
+        .hub
+        .publish(snapshot(2, &[routes("a", 2, &[(2, 10_000)])]));
+    older.hub.confirm(asked);
+    proxy.take_routes("2").await;
+    older.applied(2, is_applied).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_hangs_on_is_ended_when_its_proxy_is_at_another_replica() {
+    let deployer = deployer().await;
+    deployer
+        .hub
+        .publish(snapshot(1, &[routes("a", 1, &[(1, 10_000)])]));
+    let mut proxy = deployer.proxy("p1").await;
+    proxy.begin().await;
+    proxy.take_routes("1").await;
+    deployer.applied(1, is_applied).await;
+    let stream = deployer.hub.take_untold()[0].stream;
+    deployer.hub.moved("p1", stream);
+    let ended = loop {
+        match proxy.next().await {
+            Ok(_) => {}
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::Unavailable);
+    assert_eq!(deployer.hub.proxies(), []);
 }

@@ -6,13 +6,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use slipway_deployer::driver::{Driver, DriverError, RevisionRun, RunningRevision};
+use slipway_deployer::driver::{Driver, DriverError, Lost, RevisionRun, RunningRevision};
 use slipway_platform::names::RevisionName;
-use tokio::sync::broadcast;
 
+#[derive(Default)]
 pub struct PretendDriver {
     state: Mutex<State>,
-    lost: broadcast::Sender<RevisionName>,
+    lost: Lost,
 }
 
 #[derive(Default)]
@@ -21,16 +21,10 @@ struct State {
     stopped: Vec<RevisionName>,
     does_not_start: HashSet<u32>,
     is_not_ready: HashSet<u32>,
+    provisioned: Vec<RevisionName>,
+    takes: Duration,
+    hangs: bool,
     away: bool,
-}
-
-impl Default for PretendDriver {
-    fn default() -> Self {
-        Self {
-            state: Mutex::default(),
-            lost: broadcast::Sender::new(16),
-        }
-    }
 }
 
 impl PretendDriver {
@@ -53,6 +47,24 @@ impl PretendDriver {
         self.state.lock().unwrap().away = false;
     }
 
+    /// From now on, a start takes this long.
+    #[allow(dead_code, reason = "not every suite needs it")]
+    pub fn takes(&self, time: Duration) {
+        self.state.lock().unwrap().takes = time;
+    }
+
+    /// From now on, a start that is begun never ends.
+    #[allow(dead_code, reason = "not every suite needs it")]
+    pub fn hangs(&self) {
+        self.state.lock().unwrap().hangs = true;
+    }
+
+    /// Starts that were begun here.
+    #[allow(dead_code, reason = "not every suite needs it")]
+    pub fn provisioned(&self) -> Vec<RevisionName> {
+        self.state.lock().unwrap().provisioned.clone()
+    }
+
     /// The revision with this number dies, and the driver says so.
     pub fn dies(&self, number: u32) {
         let name = {
@@ -66,7 +78,7 @@ impl PretendDriver {
             state.running.remove(&name);
             name
         };
-        self.lost.send(name).unwrap();
+        self.lost.announce(&name);
     }
 
     pub fn running(&self) -> Vec<u32> {
@@ -93,11 +105,22 @@ impl PretendDriver {
 #[async_trait]
 impl Driver for PretendDriver {
     async fn provision(&self, run: &RevisionRun) -> Result<Vec<SocketAddr>, DriverError> {
-        let mut state = self.state.lock().unwrap();
         let number = run.revision.number();
-        if state.away {
-            return Err(DriverError::unavailable("the driver is away"));
+        let (takes, hangs) = {
+            let mut state = self.state.lock().unwrap();
+            if state.away {
+                return Err(DriverError::unavailable("the driver is away"));
+            }
+            state.provisioned.push(run.revision.clone());
+            (state.takes, state.hangs)
+        };
+        if hangs {
+            std::future::pending::<()>().await;
         }
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
+        let mut state = self.state.lock().unwrap();
         if state.does_not_start.contains(&number) {
             return Err(DriverError::failed("no such program"));
         }
@@ -137,8 +160,8 @@ impl Driver for PretendDriver {
         Ok(adopted.collect())
     }
 
-    fn lost(&self) -> broadcast::Receiver<RevisionName> {
-        self.lost.subscribe()
+    fn lost(&self) -> Lost {
+        self.lost.clone()
     }
 
     fn verifies_digests(&self, _run: &RevisionRun) -> bool {

@@ -31,7 +31,7 @@ pub const ENDPOINT: &str = "environments/production/endpoints/tumor";
 pub const MODEL: &str = "workspaces/dev/models/tumor";
 pub const ALIAS: &str = "workspaces/dev/models/tumor/aliases/champion";
 /// Far longer than anything here takes; what does not come at all must not hang.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub type Client = DeployerServiceClient<Channel>;
 
@@ -41,11 +41,11 @@ pub struct World {
     pub driver: Arc<PretendDriver>,
     pub bus: Arc<EmbeddedLog>,
     pub fake_clock: FakeClock,
-    clock: SharedClock,
+    pub clock: SharedClock,
     pub address: String,
     pub client: Client,
     pub proxy: Option<Proxy>,
-    running: Option<(CancellationToken, JoinHandle<()>)>,
+    pub running: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 pub fn version(number: u32) -> String {
@@ -110,6 +110,12 @@ impl World {
     pub async fn with(endpoint: Endpoint, evidence: EvidencePolicy, clock: SharedClock) -> Self {
         let mut world = Self::empty(clock).await;
         world.proxy = Some(Proxy::connect(&world.address, "p1").await);
+        world.prepare(endpoint, evidence).await;
+        world
+    }
+
+    /// Makes the environment and the endpoint.
+    pub async fn prepare(&mut self, endpoint: Endpoint, evidence: EvidencePolicy) {
         let environment = Environment {
             evidence: Some(evidence),
             ..Default::default()
@@ -119,15 +125,18 @@ impl World {
             environment: Some(environment),
             request_id: String::new(),
         };
-        world.client.create_environment(request).await.unwrap();
+        self.client.create_environment(request).await.unwrap();
+        self.create_endpoint("tumor", endpoint).await;
+    }
+
+    pub async fn create_endpoint(&mut self, id: &str, endpoint: Endpoint) {
         let request = CreateEndpointRequest {
             parent: "environments/production".into(),
-            endpoint_id: "tumor".into(),
+            endpoint_id: id.into(),
             endpoint: Some(endpoint),
             request_id: String::new(),
         };
-        world.client.create_endpoint(request).await.unwrap();
-        world
+        self.client.create_endpoint(request).await.unwrap();
     }
 
     async fn empty(clock: SharedClock) -> Self {
@@ -301,11 +310,11 @@ impl World {
         let mut subscription = self.bus.subscribe(group, &[D::TOPIC]).await.unwrap();
         let wait = async {
             loop {
-                let delivery = subscription.next().await.unwrap();
-                if delivery.event.r#type != D::TYPE {
+                let event = subscription.next().await.unwrap().into_event().unwrap();
+                if event.r#type != D::TYPE {
                     continue;
                 }
-                let data: D = delivery.event.decode().unwrap();
+                let data: D = event.decode().unwrap();
                 if holds(&data) {
                     return data;
                 }
@@ -371,7 +380,7 @@ async fn start(
     clock: &SharedClock,
 ) -> (String, Client, (CancellationToken, JoinHandle<()>)) {
     let mut config: Config = load(DEFAULTS, Some("deployer"), None, []).unwrap();
-    config.storage_url = format!("sqlite:{}", dir.path().join("deployer.db").display());
+    config.storage = slipway_platform::testing::storage(dir.path());
     config.data_dir = dir.path().join("deployer");
     config.registry = peers.address.clone();
     config.evaluator = peers.address.clone();
@@ -386,14 +395,20 @@ async fn start(
     let shutdown = CancellationToken::new();
     let running = run_with_driver(config, deps, driver.clone(), listener, shutdown.clone());
     let task = tokio::spawn(async move { running.await.unwrap() });
+    slipway_platform::testing::serving(&address).await;
     let channel = Channel::from_shared(address.clone())
         .unwrap()
         .connect_lazy();
-    (
-        address,
-        DeployerServiceClient::new(channel),
-        (shutdown, task),
-    )
+    let mut client = DeployerServiceClient::new(channel);
+    let begun = tokio::time::Instant::now();
+    while let Err(status) = client
+        .list_environments(ListEnvironmentsRequest::default())
+        .await
+    {
+        assert!(begun.elapsed() < PATIENCE, "it does not start: {status}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (address, client, (shutdown, task))
 }
 
 /// The traffic as (number of the revision, percent).

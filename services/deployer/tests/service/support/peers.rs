@@ -2,6 +2,7 @@
 //! tells them to, and nothing else.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ struct Known {
     alias_moves: Mutex<Vec<String>>,
     evaluations: Mutex<Vec<evaluator::Evaluation>>,
     verdict: watch::Sender<(Health, String)>,
+    observed: AtomicI64,
     subjects: Mutex<Vec<detector::WatchVerdictRequest>>,
     gone: CancellationToken,
     steady: watch::Sender<(Health, String)>,
@@ -74,6 +76,7 @@ impl StandIns {
             evaluations: Mutex::default(),
             verdict: watch::Sender::new((Health::Insufficient, String::new())),
             steady: watch::Sender::new((Health::Insufficient, String::new())),
+            observed: AtomicI64::new(100),
             subjects: Mutex::default(),
             gone: CancellationToken::new(),
         });
@@ -105,6 +108,12 @@ impl StandIns {
         self.state
             .verdict
             .send_replace((health, decision.to_owned()));
+    }
+
+    /// From the next report on, so many requests of each were observed.
+    #[allow(dead_code, reason = "not every suite needs it")]
+    pub fn observes(&self, count: i64) {
+        self.state.observed.store(count, Ordering::Relaxed);
     }
 
     /// What it says of what serves steadily.
@@ -313,11 +322,12 @@ async fn watch_verdict(state: Arc<Known>, request: Request) -> Response {
             } else {
                 state.verdict.subscribe()
             };
-            let gone = state.gone.clone();
+            let (gone, state) = (state.gone.clone(), state.clone());
             let stream = async_stream::stream! {
                 while !gone.is_cancelled() {
                     let (health, decision) = said.borrow_and_update().clone();
-                    yield Ok::<_, Status>(report(&subject, health, &decision));
+                    let observed = state.observed.load(Ordering::Relaxed);
+                    yield Ok::<_, Status>(report(&subject, health, &decision, observed));
                     tokio::select! {
                         () = gone.cancelled() => {}
                         _ = said.changed() => {}
@@ -335,9 +345,14 @@ async fn watch_verdict(state: Arc<Known>, request: Request) -> Response {
     answer.map(axum::body::Body::new)
 }
 
-fn report(subject: &detector::Subject, health: Health, decision: &str) -> detector::VerdictReport {
+fn report(
+    subject: &detector::Subject,
+    health: Health,
+    decision: &str,
+    observations: i64,
+) -> detector::VerdictReport {
     let counts = |failures| detector::Counts {
-        observations: 100,
+        observations,
         failures,
         failure_rate: None,
     };

@@ -43,6 +43,33 @@ impl Proxy {
         Self { seen, task }
     }
 
+    /// One that asks, and accepts nothing of what it is sent.
+    #[allow(dead_code, reason = "not every suite needs it")]
+    pub async fn stuck(address: &str, node_id: &str) -> Self {
+        let channel = Channel::from_shared(address.to_owned()).unwrap();
+        let channel = channel.connect().await.unwrap();
+        let (seen, node_id) = (Arc::default(), node_id.to_owned());
+        let task = tokio::spawn(async move {
+            let node = Node {
+                id: node_id,
+                ..Default::default()
+            };
+            let request = DiscoveryRequest {
+                node: Some(node),
+                type_url: CLUSTER.into(),
+                ..Default::default()
+            };
+            let (requests, outgoing) = mpsc::channel(1);
+            requests.send(request).await.unwrap();
+            let mut client = AggregatedDiscoveryServiceClient::new(channel);
+            let outgoing = ReceiverStream::new(outgoing);
+            let stream = client.stream_aggregated_resources(outgoing).await;
+            let mut stream = stream.unwrap().into_inner();
+            while let Ok(Some(_)) = stream.message().await {}
+        });
+        Self { seen, task }
+    }
+
     /// When a split with these weights of 10,000 was first accepted, by cluster in the route's order.
     pub fn accepted_at(&self, generation: i64) -> Option<Instant> {
         let name = format!("production/tumor@{generation}");
@@ -50,6 +77,21 @@ impl Proxy {
         seen.iter()
             .find(|(_, routes)| route_names(routes).contains(&name))
             .map(|(at, _)| *at)
+    }
+
+    /// The generation of the endpoint in each of the routes that were sent, in their order.
+    #[allow(dead_code, reason = "not every suite needs it")]
+    pub fn generations(&self) -> Vec<i64> {
+        let seen = self.seen.lock().unwrap();
+        let generation = |routes: &RouteConfiguration| {
+            let names = route_names(routes).into_iter();
+            let mut ours =
+                names.filter_map(|name| name.strip_prefix("production/tumor@")?.parse().ok());
+            ours.next()
+        };
+        seen.iter()
+            .filter_map(|(_, routes)| generation(routes))
+            .collect()
     }
 
     /// The weights of the newest split, by cluster in the route's order.

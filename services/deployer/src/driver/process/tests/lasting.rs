@@ -49,14 +49,11 @@ async fn a_process_that_dies_is_announced_and_started_again_at_its_address() {
     let node = Node::new();
     let driver = node.driver();
     let run = node.run("serves");
-    let mut lost = driver.lost();
+    let lost = driver.lost();
     let addresses = driver.provision(&run).await.unwrap();
     let first = pid(&driver);
     get(addresses[0], "/crash").await;
-    let gone = tokio::time::timeout(PATIENCE, lost.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    let gone = tokio::time::timeout(PATIENCE, lost.next()).await.unwrap();
     assert_eq!(gone, revision());
     assert_eq!(driver.provision(&run).await.unwrap(), addresses);
     assert_ne!(get(addresses[0], "/pid").await, first.to_string());
@@ -70,14 +67,11 @@ async fn an_adopted_process_that_dies_is_announced_and_started_again_too() {
     let addresses = node.driver().provision(&run).await.unwrap();
     let driver = node.driver();
     driver.adopt().await.unwrap();
-    let mut lost = driver.lost();
+    let lost = driver.lost();
     let first = pid(&driver);
     get(addresses[0], "/crash").await;
     assert_eq!(
-        tokio::time::timeout(PATIENCE, lost.recv())
-            .await
-            .unwrap()
-            .unwrap(),
+        tokio::time::timeout(PATIENCE, lost.next()).await.unwrap(),
         revision()
     );
     let addresses = driver.provision(&run).await.unwrap();
@@ -93,7 +87,7 @@ async fn a_process_that_dies_too_often_is_given_up() {
     let run = node.run("serves");
     let addresses = driver.provision(&run).await.unwrap();
     get(addresses[0], "/crash").await;
-    let mut lost = driver.lost();
+    let lost = driver.lost();
     let first = pid(&driver);
     eventually("the second process", || {
         pid_now(&driver).is_some_and(|pid| pid != first)
@@ -101,10 +95,7 @@ async fn a_process_that_dies_too_often_is_given_up() {
     .await;
     let addresses = driver.provision(&run).await.unwrap();
     get(addresses[0], "/crash").await;
-    tokio::time::timeout(PATIENCE, lost.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(PATIENCE, lost.next()).await.unwrap();
     let key = (revision(), 0);
     eventually("the end of trying", || {
         driver.lock()[&key].phase.borrow().is_over()
