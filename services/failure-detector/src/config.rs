@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use slipway_platform::{Violations, config::Validate, grpc::GrpcConfig};
+use slipway_platform::{
+    Violations, config::Validate, db::StorageConfig, grpc::GrpcConfig, lease::ReplicaConfig,
+};
 
 /// The commented defaults, a document with the section `[failure_detector]`.
 pub const DEFAULTS: &str = include_str!("../../../deploy/config/failure-detector.toml");
@@ -15,7 +17,10 @@ pub struct Config {
     /// Where it listens.
     pub listen: String,
     /// Its database.
-    pub storage_url: String,
+    pub storage: StorageConfig,
+    /// How replicas share its work.
+    #[serde(default)]
+    pub replicas: ReplicaConfig,
     /// How it judges.
     pub judgement: Judgement,
     /// What it takes at most.
@@ -59,6 +64,8 @@ pub struct Judgement {
 pub struct Limits {
     /// Access-log streams at once.
     pub log_streams_max: usize,
+    /// Runs of equal observations that are kept for other replicas.
+    pub forward_runs_max: usize,
     /// Decisions that wait for the database.
     pub decisions_max: usize,
     /// Notification channels.
@@ -111,6 +118,8 @@ const HOUR_MS: u64 = 3_600_000;
 
 impl Validate for Config {
     fn validate(&self, problems: &mut Violations) {
+        self.storage.validate_in("storage", problems);
+        self.replicas.validate_in("replicas", problems);
         let mut require = |holds: bool, field: &str, what: &str| {
             problems.require(holds, field, what);
         };
@@ -118,11 +127,6 @@ impl Validate for Config {
             !self.listen.is_empty(),
             "listen",
             "must be an address such as 127.0.0.1:7404",
-        );
-        require(
-            self.storage_url.starts_with("sqlite:"),
-            "storage_url",
-            "must be sqlite: and the path of a file",
         );
         let judgement = &self.judgement;
         let share = judgement.comparison_share;
@@ -195,6 +199,11 @@ impl Validate for Config {
                 self.limits.log_streams_max,
                 1 << 16,
                 "limits.log_streams_max",
+            ),
+            (
+                self.limits.forward_runs_max,
+                1 << 24,
+                "limits.forward_runs_max",
             ),
             (self.limits.decisions_max, 1 << 16, "limits.decisions_max"),
             (

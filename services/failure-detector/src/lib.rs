@@ -9,13 +9,23 @@
 //! allowed, the decision with everything that it rests on, the alert, `anomaly.detected` and the notifications are
 //! one transaction; after its commit the `WatchVerdict` streams say DEGRADED, with the same decision id.
 //!
+//! **Replicas.** Over one PostgreSQL any replica takes any log stream, and one judges an endpoint: the holder of the
+//! lease `endpoint/{name}` ([`service`]). It reads from every live replica what that one's proxies report, numbered
+//! and kept until it is stored ([`domain::books`]), and the state of that one's log streams ([`domain::logs`]); while
+//! one live replica is not heard, nothing is measured. Calls that only the judge can answer are handed on to it. On a
+//! SQLite database there is one process, and nothing of this happens.
+//!
+//! **Limits.** An Envoy does not number its log entries: what it drops itself cannot be seen here, only that its stream
+//! broke. The ids of reported observations are remembered by the judge, in memory: after a restart or a change of the
+//! judge an observation that is reported again counts again. Stable's history of the last minutes is in memory too.
+//!
 //! **Invariants.** "Cannot be seen", "not enough seen" and "seen to be bad" are never confused ([`domain::logs`],
 //! [`domain::verdict`]). A candidate that is not worse is called degraded in a rollout with probability at most
 //! alpha, however often it is looked at and however often the detector restarts: evidence is checkpointed every
 //! second and resumed. A stored decision can be recomputed from its inputs. Secrets of channels are never shown.
 //!
-//! Rooms: [`domain`] decides, [`store`] keeps, [`service`] does both, `grpc` translates, `tasks` run, `delivery`
-//! speaks HTTP.
+//! Rooms: [`domain`] decides, [`store`] keeps, [`service`] does both, `grpc` translates, `peers` speaks to the other
+//! replicas, `tasks` run, `delivery` speaks HTTP.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -23,6 +33,8 @@ pub mod config;
 mod delivery;
 pub mod domain;
 mod grpc;
+mod metrics;
+mod peers;
 pub mod service;
 pub mod store;
 mod tasks;
@@ -32,10 +44,8 @@ use std::{sync::Arc, time::Duration};
 use slipway_platform::{
     Result,
     clock::SharedClock,
-    db::Db,
-    events::{EventBus, Relay},
-    grpc::{ServeOptions, serve},
-    tasks::Tasks,
+    events::{EventBus, outbox::RelayOptions},
+    host::{self, HostOptions, Serving},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -52,9 +62,9 @@ pub struct Deps {
 }
 
 /// How long background tasks get to end.
-const TASKS_DEADLINE: Duration = Duration::from_secs(5);
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Runs a detector on `listener` until `shutdown` is cancelled. Its database is its own.
+/// Runs a detector on `listener` until `shutdown` is cancelled. A database that replicas do not share is its own.
 ///
 /// Stops in this order: no new calls, calls and streams end, tasks end, the evidence is written a last time.
 pub async fn run(
@@ -63,24 +73,31 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let db = Db::open_exclusive(&config.storage_url, &store::MIGRATIONS).await?;
-    // A token of its own: the tasks go on until the last call is answered.
-    let background = Tasks::new(CancellationToken::new());
-    Relay::new(db.clone(), deps.bus.clone(), deps.clock.clone()).spawn(&background);
-    let grpc = config.grpc.clone();
-    let (detector, work) = service::FailureDetector::new(db.clone(), deps.clock.clone(), config);
-    detector.resume().await?;
-    tasks::spawn(&background, &detector, work, deps.bus, deps.clock)?;
-    let options = ServeOptions {
-        name: "detector",
+    let options = HostOptions {
+        name: "failure-detector",
         listener,
-        config: grpc,
         shutdown,
-        ready: background.readiness(),
+        grpc: config.grpc.clone(),
+        storage: config.storage.clone(),
+        replicas: config.replicas.clone(),
+        relay: RelayOptions::default(),
+        bus: deps.bus,
+        clock: deps.clock,
+        migrations: &store::MIGRATIONS,
+        stop_within: STOP_WITHIN,
     };
-    let served = serve(options, grpc::routes(detector.clone()), None).await;
-    background.join(TASKS_DEADLINE).await;
-    let stored = detector.checkpoint().await.map(drop);
-    db.close().await;
-    served.and(stored)
+    host::run(options, |context| async move {
+        let (db, clock, leases) = (context.db, context.clock, context.leases);
+        let (detector, work) = service::FailureDetector::new(db, clock, config, leases);
+        detector.resume().await?;
+        tasks::spawn(&context.tasks, &detector, work)?;
+        let last = detector.clone();
+        Ok(Serving {
+            consumers: tasks::consumers(&detector),
+            routes: grpc::routes(detector),
+            before_close: Some(Box::pin(async move { last.stop().await })),
+            ..Serving::default()
+        })
+    })
+    .await
 }

@@ -20,11 +20,15 @@ pub struct FailingRun {
 }
 
 impl FailingRun {
-    /// Takes one observation.
-    pub fn observe(&mut self, failed: bool, now: Timestamp) {
+    /// Takes one observation. After a pause of more than `window` a run begins anew: nobody knows what would have
+    /// been answered.
+    pub fn observe(&mut self, failed: bool, window: Duration, now: Timestamp) {
         if !failed {
             *self = Self::default();
             return;
+        }
+        if self.failures > 0 && now.since(self.last) > window {
+            *self = Self::default();
         }
         if self.failures == 0 {
             self.since = now;
@@ -56,7 +60,7 @@ mod tests {
     fn only_failures_for_the_whole_window_are_a_stop() {
         let mut run = FailingRun::default();
         for second in 1..=10 {
-            run.observe(true, seconds(second));
+            run.observe(true, WINDOW, seconds(second));
             assert!(!run.stopped_answering(WINDOW, seconds(second)));
         }
         assert!(run.stopped_answering(WINDOW, seconds(11)));
@@ -64,8 +68,8 @@ mod tests {
             !run.stopped_answering(WINDOW, seconds(30)),
             "no traffic any more"
         );
-        run.observe(false, seconds(11));
-        run.observe(true, seconds(12));
+        run.observe(false, WINDOW, seconds(11));
+        run.observe(true, WINDOW, seconds(12));
         assert!(!run.stopped_answering(WINDOW, seconds(13)));
     }
 
@@ -73,8 +77,17 @@ mod tests {
     fn a_few_slow_failures_are_no_stop() {
         let mut run = FailingRun::default();
         for second in [1, 8, 15] {
-            run.observe(true, seconds(second));
+            run.observe(true, WINDOW, seconds(second));
         }
         assert!(!run.stopped_answering(WINDOW, seconds(15)));
+    }
+
+    #[test]
+    fn a_pause_ends_a_run() {
+        let mut run = FailingRun::default();
+        for second in [0, 1, 2, 3, 4, 5, 60] {
+            run.observe(true, WINDOW, seconds(second));
+        }
+        assert_eq!((run.failures, run.since), (1, seconds(60)));
     }
 }

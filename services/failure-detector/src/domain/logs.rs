@@ -4,6 +4,12 @@
 //! numbers its records, dropped ones included, within one run of its process; what is numbered and did not arrive
 //! is lost. A stream that ends without its end being said is broken, and what its proxy serves is unseen until it
 //! is back or its lease is over.
+//!
+//! Envoy does not number its entries. What an Envoy drops, because its buffer is full or its stream is broken, shows
+//! only in its own counter `access_logs.grpc_access_log.logs_dropped`, and cannot be seen from here.
+//!
+//! Proxies may be connected to any replica, so the one that judges also needs what the others know: [`AccessLogs`]
+//! is one replica's part, [`Fleet`] is all parts together.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,6 +17,10 @@ use std::time::Duration;
 use slipway_platform::clock::Timestamp;
 
 use super::verdict::Code;
+
+mod fleet;
+
+pub use fleet::Fleet;
 
 /// Where a batch of entries stands in its proxy's numbering.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +40,7 @@ pub struct Problem {
     pub text: String,
 }
 
-/// The streams of all proxies.
+/// The streams of all proxies at one replica.
 #[derive(Debug, Default)]
 pub struct AccessLogs {
     nodes: HashMap<String, Node>,
@@ -40,20 +50,61 @@ pub struct AccessLogs {
     last_entry: Option<Timestamp>,
     lost: u64,
     last_loss: Option<Timestamp>,
+    changes: u64,
 }
 
 #[derive(Debug, Default)]
 struct Node {
     streams: u32,
+    end: Option<End>,
     numbering: Option<Numbering>,
+    /// Missing entries of this numbering that are counted as lost.
+    lost: u64,
+    /// The change that was its last.
+    changed: u64,
 }
 
-#[derive(Debug)]
-struct Numbering {
-    boot: String,
-    first: u64,
-    received: u64,
-    lost: u64,
+/// The end of a proxy's last stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// When.
+    pub at: Timestamp,
+    /// Whether the proxy said so.
+    pub cleanly: bool,
+}
+
+/// How a proxy's entries are numbered, and which of them came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbering {
+    /// Names the run of the proxy's process.
+    pub boot: String,
+    /// The number of the first entry that came.
+    pub first: u64,
+    /// The number after the last one that came.
+    pub next: u64,
+    /// How many came.
+    pub received: u64,
+}
+
+impl Numbering {
+    /// How many came neither here nor anywhere else that is known.
+    fn missing(&self) -> u64 {
+        let numbered = self.next.saturating_sub(self.first);
+        numbered.saturating_sub(self.received)
+    }
+}
+
+/// What a replica knows of one proxy, for another replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeState {
+    /// The proxy.
+    pub name: String,
+    /// Its open streams.
+    pub streams: u32,
+    /// How the last one ended.
+    pub end: Option<End>,
+    /// Its numbering, if it has one.
+    pub numbering: Option<Numbering>,
 }
 
 /// Proxies that are remembered; beyond this, those without a stream are forgotten.
@@ -62,11 +113,11 @@ const NODES_MAX: usize = 10_000;
 impl AccessLogs {
     /// A stream of `node` was opened.
     pub fn opened(&mut self, node: &str, now: Timestamp) {
-        if self.nodes.len() >= NODES_MAX {
-            self.nodes.retain(|_, node| node.streams > 0);
-            self.broken.clear();
-        }
-        self.nodes.entry(node.to_owned()).or_default().streams += 1;
+        self.make_room();
+        let changed = self.change();
+        let entry = self.nodes.entry(node.to_owned()).or_default();
+        entry.streams += 1;
+        entry.changed = changed;
         self.broken.remove(node);
         self.streams += 1;
         self.last_entry = Some(now);
@@ -75,12 +126,30 @@ impl AccessLogs {
     /// A stream of `node` has ended; `cleanly` when the proxy said so.
     pub fn closed(&mut self, node: &str, cleanly: bool, now: Timestamp) {
         self.streams = self.streams.saturating_sub(1);
+        let changed = self.change();
         if let Some(entry) = self.nodes.get_mut(node) {
             entry.streams = entry.streams.saturating_sub(1);
-            if entry.streams == 0 && !cleanly {
-                self.broken.insert(node.to_owned(), now);
+            entry.changed = changed;
+            if entry.streams == 0 {
+                entry.end = Some(End { at: now, cleanly });
+                if !cleanly {
+                    self.broken.insert(node.to_owned(), now);
+                }
             }
         }
+    }
+
+    /// Nothing more can be known of the streams that were open: they count as broken.
+    pub fn out_of_sight(&mut self, now: Timestamp) {
+        for (name, node) in self.nodes.iter_mut().filter(|(_, node)| node.streams > 0) {
+            node.streams = 0;
+            node.end = Some(End {
+                at: now,
+                cleanly: false,
+            });
+            self.broken.insert(name.clone(), now);
+        }
+        self.streams = 0;
     }
 
     /// A batch of `entries` came from `node`.
@@ -95,6 +164,7 @@ impl AccessLogs {
             return;
         }
         self.last_entry = Some(now);
+        let changed = self.change();
         let (Some(place), Some(node)) = (place, self.nodes.get_mut(node)) else {
             return;
         };
@@ -103,21 +173,77 @@ impl AccessLogs {
             .take()
             .filter(|known| known.boot == place.boot);
         // The first batch of an unknown run sets where counting begins.
-        let mut numbering = known.unwrap_or_else(|| Numbering {
-            boot: place.boot.clone(),
-            first: place.sequence,
-            received: 0,
-            lost: 0,
+        let mut numbering = known.unwrap_or_else(|| {
+            node.lost = 0;
+            Numbering {
+                boot: place.boot.clone(),
+                first: place.sequence,
+                next: place.sequence,
+                received: 0,
+            }
         });
-        let before = place.sequence.saturating_sub(numbering.first);
-        let missing = before.saturating_sub(numbering.received);
-        if missing > numbering.lost {
-            self.lost = self.lost.saturating_add(missing - numbering.lost);
-            self.last_loss = Some(now);
-            numbering.lost = missing;
-        }
+        numbering.next = numbering.next.max(place.sequence.saturating_add(entries));
         numbering.received = numbering.received.saturating_add(entries);
+        let missing = numbering.missing();
+        if missing > node.lost {
+            self.lost = self.lost.saturating_add(missing - node.lost);
+            self.last_loss = Some(now);
+            node.lost = missing;
+        }
         node.numbering = Some(numbering);
+        node.changed = changed;
+    }
+
+    /// The proxies that have changed after the change `after`, and the number of the last change.
+    pub fn changed_since(&self, after: u64) -> (Vec<NodeState>, u64) {
+        let changed = self.nodes.iter().filter(|(_, node)| node.changed > after);
+        let states = changed.map(|(name, node)| NodeState {
+            name: name.clone(),
+            streams: node.streams,
+            end: node.end,
+            numbering: node.numbering.clone(),
+        });
+        (states.collect(), self.changes)
+    }
+
+    /// Takes over what another replica says of a proxy.
+    pub fn set(&mut self, state: NodeState) {
+        self.make_room();
+        let node = self.nodes.entry(state.name.clone()).or_default();
+        self.streams = self.streams.saturating_sub(node.streams) + state.streams;
+        (node.streams, node.end, node.numbering) = (state.streams, state.end, state.numbering);
+        match node.end.filter(|end| node.streams == 0 && !end.cleanly) {
+            Some(end) => drop(self.broken.insert(state.name, end.at)),
+            None => drop(self.broken.remove(&state.name)),
+        }
+    }
+
+    /// Takes over what another replica says of its newest entry.
+    pub fn set_last_entry(&mut self, at: Option<Timestamp>) {
+        self.last_entry = at;
+    }
+
+    /// When the newest entry came, or the newest stream.
+    pub fn last_entry(&self) -> Option<Timestamp> {
+        self.last_entry
+    }
+
+    /// The proxies that have a stream open.
+    pub fn open_nodes(&self) -> impl Iterator<Item = &str> {
+        let open = self.nodes.iter().filter(|(_, node)| node.streams > 0);
+        open.map(|(name, _)| name.as_str())
+    }
+
+    fn change(&mut self) -> u64 {
+        self.changes += 1;
+        self.changes
+    }
+
+    fn make_room(&mut self) {
+        if self.nodes.len() >= NODES_MAX {
+            self.nodes.retain(|_, node| node.streams > 0);
+            self.broken.clear();
+        }
     }
 
     /// Streams that are open.
@@ -129,28 +255,38 @@ impl AccessLogs {
     pub fn lost(&self) -> u64 {
         self.lost
     }
+}
 
-    /// What stands in the way of measuring an endpoint. `reported`: when somebody last reported observations of
-    /// it, who then stands in for a log. `watched_since`: when the endpoint began to be watched.
-    pub fn problem(&self, view: View, now: Timestamp) -> Option<Problem> {
+/// What is known of the log streams together.
+#[derive(Debug)]
+struct Sight<'a> {
+    streams: u32,
+    last_entry: Option<Timestamp>,
+    broken: Option<&'a str>,
+    lost: u64,
+    lately_lost: bool,
+}
+
+impl Sight<'_> {
+    fn problem(&self, view: View, now: Timestamp) -> Option<Problem> {
         let problem = |code, text| Some(Problem { code, text });
         let reported = view
             .reported
             .is_some_and(|at| now.since(at) <= view.stale_after);
-        if let Some(name) = self.broken(view.lease, now) {
+        if let Some(name) = self.broken {
             return problem(
                 Code::NoAccessLog,
                 format!("the access log of proxy {name} broke off"),
             );
         }
-        if self
-            .last_loss
-            .is_some_and(|at| now.since(at) <= view.stale_after)
-        {
-            return problem(
-                Code::LogDrops,
-                format!("{} access-log entries were lost", self.lost),
-            );
+        if self.lately_lost {
+            let text = match self.lost {
+                0 => {
+                    "access-log entries were lost with a replica, nobody knows how many".to_owned()
+                }
+                lost => format!("{lost} access-log entries were lost"),
+            };
+            return problem(Code::LogDrops, text);
         }
         if self.streams == 0 && !reported {
             return problem(
@@ -172,14 +308,6 @@ impl AccessLogs {
         }
         None
     }
-
-    fn broken(&self, lease: Duration, now: Timestamp) -> Option<&str> {
-        let waited_for = |at: &Timestamp| now.since(*at) <= lease;
-        self.broken
-            .iter()
-            .find(|(_, at)| waited_for(at))
-            .map(|(name, _)| name.as_str())
-    }
 }
 
 /// From where the logs are looked at.
@@ -189,109 +317,15 @@ pub struct View {
     pub stale_after: Duration,
     /// How long a proxy whose stream broke is waited for.
     pub lease: Duration,
-    /// When somebody last reported observations of the endpoint.
+    /// When somebody last reported observations of the endpoint, who then stands in for a log.
     pub reported: Option<Timestamp>,
-    /// When the watch was opened.
+    /// When the endpoint began to be watched.
     pub watched_since: Timestamp,
+    /// Observations of the endpoint that were lost on their way between replicas.
+    pub lost: u64,
+    /// When the last ones were; with `lost` at 0, nobody knows how many.
+    pub last_loss: Option<Timestamp>,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp(seconds * 1_000_000)
-    }
-
-    fn view() -> View {
-        let seconds = Duration::from_secs;
-        View {
-            stale_after: seconds(15),
-            lease: seconds(30),
-            reported: None,
-            watched_since: at(0),
-        }
-    }
-
-    fn code(logs: &AccessLogs, view: View, seconds: i64) -> Option<Code> {
-        logs.problem(view, at(seconds)).map(|problem| problem.code)
-    }
-
-    fn place(boot: &str, sequence: u64) -> BatchPlace {
-        BatchPlace {
-            boot: boot.into(),
-            sequence,
-        }
-    }
-
-    #[test]
-    fn no_stream_is_a_problem_unless_observations_are_reported() {
-        let logs = AccessLogs::default();
-        assert_eq!(code(&logs, view(), 1), Some(Code::NoAccessLog));
-        let reported = View {
-            reported: Some(at(20)),
-            ..view()
-        };
-        assert_eq!(code(&logs, reported, 25), None);
-        assert_eq!(code(&logs, reported, 40), Some(Code::NoAccessLog));
-    }
-
-    #[test]
-    fn a_broken_stream_counts_until_it_is_back_or_its_lease_is_over() {
-        let mut logs = AccessLogs::default();
-        logs.opened("p1", at(0));
-        logs.opened("p2", at(0));
-        logs.closed("p1", false, at(1));
-        assert_eq!(code(&logs, view(), 2), Some(Code::NoAccessLog));
-        logs.opened("p1", at(3));
-        assert_eq!(code(&logs, view(), 3), None);
-        logs.closed("p1", false, at(4));
-        logs.received("p2", None, 1, at(40));
-        assert_eq!(
-            code(&logs, view(), 40),
-            None,
-            "the lease is over and p2 goes on"
-        );
-        logs.closed("p2", true, at(41));
-        assert_eq!(code(&logs, view(), 41), Some(Code::NoAccessLog));
-    }
-
-    #[test]
-    fn silence_of_the_whole_log_is_stale() {
-        let mut logs = AccessLogs::default();
-        logs.opened("p", at(0));
-        logs.received("p", None, 3, at(5));
-        assert_eq!(code(&logs, view(), 20), None);
-        assert_eq!(code(&logs, view(), 21), Some(Code::Stale));
-    }
-
-    #[test]
-    fn senseless_numbers_are_losses_and_no_panic() {
-        let mut logs = AccessLogs::default();
-        logs.opened("p", at(0));
-        for boot in ["a", "b"] {
-            logs.received("p", Some(&place(boot, 0)), 1, at(1));
-            logs.received("p", Some(&place(boot, u64::MAX)), 1, at(2));
-        }
-        assert_eq!(logs.lost(), u64::MAX);
-        assert_eq!(code(&logs, view(), 2), Some(Code::LogDrops));
-    }
-
-    #[test]
-    fn gaps_in_the_numbering_are_losses_for_a_while() {
-        let mut logs = AccessLogs::default();
-        logs.opened("p", at(0));
-        logs.received("p", Some(&place("a", 101)), 10, at(1));
-        logs.received("p", Some(&place("a", 111)), 10, at(2));
-        assert_eq!((logs.lost(), code(&logs, view(), 2)), (0, None));
-        logs.received("p", Some(&place("a", 126)), 5, at(3));
-        assert_eq!(
-            (logs.lost(), code(&logs, view(), 3)),
-            (5, Some(Code::LogDrops))
-        );
-        logs.received("p", Some(&place("a", 131)), 5, at(17));
-        assert_eq!((logs.lost(), code(&logs, view(), 19)), (5, None));
-        logs.received("p", Some(&place("b", 1)), 5, at(19));
-        assert_eq!(logs.lost(), 5, "a new run of the proxy counts afresh");
-    }
-}
+mod tests;

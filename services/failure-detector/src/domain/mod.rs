@@ -2,6 +2,7 @@
 //!
 //! * [`outcome`]: what one log entry says of the revision that served.
 //! * [`logs`]: whether what is served can be seen at all.
+//! * [`books`]: what proxies report of endpoints that another replica judges.
 //! * [`watch`]: one subject under judgement, fed observation by observation.
 //! * [`verdict`]: what can be said of it, computed from plain inputs, so that a decision can be recomputed.
 //! * [`alert`]: the life of an alert.
@@ -9,6 +10,7 @@
 
 pub mod alert;
 pub mod answering;
+pub mod books;
 pub mod channel;
 pub mod logs;
 pub mod notification;

@@ -1,10 +1,12 @@
 //! What a revision did lately, by the minute: the steady watch's numbers, and the stable revision's history for a
 //! step that leaves it without traffic.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use slipway_platform::clock::Timestamp;
 use slipway_statistics::sequential::Counts;
+
+use super::outcome::Outcome;
 
 const MINUTE_MICROS: i64 = 60_000_000;
 /// Minutes that are remembered.
@@ -83,6 +85,46 @@ impl Recent {
     }
 }
 
+/// The last [`MINUTES`] minutes of one revision before any policy: which gRPC codes are failures is said by whoever
+/// asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    answered: Recent,
+    by_code: BTreeMap<i32, Recent>,
+}
+
+/// gRPC codes are 1 to 16 beside OK; anything else is UNKNOWN.
+const GRPC_CODES: std::ops::RangeInclusive<i32> = 1..=16;
+const GRPC_UNKNOWN: i32 = 2;
+
+impl History {
+    /// Counts one observation.
+    pub fn observe(&mut self, outcome: Outcome, now: Timestamp) {
+        match outcome {
+            Outcome::Success => self.answered.observe(false, now),
+            Outcome::Failure => self.answered.observe(true, now),
+            Outcome::Grpc(code) => {
+                let known = GRPC_CODES.contains(&code);
+                let code = if known { code } else { GRPC_UNKNOWN };
+                self.by_code.entry(code).or_default().observe(false, now);
+            }
+        }
+    }
+
+    /// Everything of the last [`MINUTES`] minutes, with these gRPC codes as failures.
+    pub fn total(&self, grpc_failure_codes: &[i32], now: Timestamp) -> Counts {
+        let mut sum = self.answered.total(now);
+        for (code, recent) in &self.by_code {
+            let observations = recent.total(now).observations;
+            sum.observations += observations;
+            if grpc_failure_codes.contains(code) {
+                sum.failures += observations;
+            }
+        }
+        sum
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +148,26 @@ mod tests {
             19
         );
         assert_eq!(Recent::from_minutes(recent.minutes().copied()), recent);
+    }
+
+    #[test]
+    fn whoever_asks_says_which_grpc_codes_are_failures() {
+        let mut history = History::default();
+        let now = Timestamp(MINUTE_MICROS);
+        for outcome in [
+            Outcome::Success,
+            Outcome::Failure,
+            Outcome::Grpc(5),
+            Outcome::Grpc(14),
+            Outcome::Grpc(99),
+        ] {
+            history.observe(outcome, now);
+        }
+        let failures = |codes: &[i32]| history.total(codes, now).failures;
+        assert_eq!(history.total(&[], now).observations, 5);
+        assert_eq!(
+            [failures(&[]), failures(&[5]), failures(&[2, 14])],
+            [1, 2, 3]
+        );
     }
 }

@@ -27,6 +27,16 @@ pub enum WatchKey {
     Steady(EndpointName),
 }
 
+impl WatchKey {
+    /// The endpoint that is watched.
+    pub fn endpoint(&self) -> &EndpointName {
+        match self {
+            WatchKey::Rollout(rollout) => rollout.endpoint(),
+            WatchKey::Steady(endpoint) => endpoint,
+        }
+    }
+}
+
 impl Subject {
     /// What its watch is known by.
     pub fn key(&self) -> WatchKey {

@@ -85,6 +85,17 @@ enum Mode {
     Steady { vigil: Vigil, recent: Recent },
 }
 
+impl WatchState {
+    /// As it goes on after a stop of the detector: what was answered in the meantime is not known, so no run of
+    /// failures spans it.
+    pub fn after_a_stop(self) -> Self {
+        Self {
+            run: FailingRun::default(),
+            ..self
+        }
+    }
+}
+
 impl Watch {
     /// A watch without observations.
     pub fn new(
@@ -249,7 +260,8 @@ impl Watch {
         self.last_observation = Some(now);
         let failed = outcome.is_failure(&self.policy.grpc_failure_codes);
         if arm == Arm::Candidate {
-            self.run.observe(failed, now);
+            let window = self.policy.stopped_answering_after;
+            self.run.observe(failed, window, now);
         }
         let alarmed = match (&mut self.mode, arm) {
             (Mode::Rollout(trial), _) => trial.observe(arm, failed),

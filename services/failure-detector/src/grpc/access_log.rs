@@ -2,9 +2,13 @@
 //!
 //! The task that reads a stream also judges what it brings, so there is nothing to overflow. TCP entries are
 //! ignored, and so are entries of routes and clusters that are not named as the deployer names them.
+//!
+//! The protocol has no numbers. The gateway puts them into tags of its own; an Envoy does not, so what it drops on its
+//! side is not seen here, only that its stream broke.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use envoy_types::pb::envoy::data::accesslog::v3::{
     AccessLogCommon, HttpAccessLogEntry, ResponseFlags,
@@ -21,8 +25,10 @@ use slipway_platform::names::{EndpointName, EnvironmentName, RevisionName};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::config::millis;
 use crate::domain::logs::BatchPlace;
 use crate::domain::outcome::{Exchange, Outcome};
+use crate::metrics;
 use crate::service::{FailureDetector, Observation, Place};
 
 /// The tag of a batch's first entry that holds that entry's number.
@@ -33,6 +39,8 @@ const TAG_BOOT: &str = "slipway-boot";
 const GRPC_STATUS: &str = "grpc-status";
 /// Clusters that one stream is expected to name; beyond, what is remembered of them starts afresh.
 const CLUSTERS_MAX: usize = 10_000;
+/// Beyond the time after which a lost replica is known to be lost.
+const MEETING_SPARE: Duration = Duration::from_secs(2);
 const NODE_LENGTH_MAX: usize = 256;
 /// Names longer than this are nobody's, and not remembered.
 const NAME_LENGTH_MAX: usize = 256;
@@ -49,6 +57,19 @@ impl AccessLogs {
         let streams = Arc::new(Semaphore::new(detector.config().limits.log_streams_max));
         Self { detector, streams }
     }
+
+    /// Waits until the replicas that judge listen to this one; what was read before then would be judged by nobody.
+    async fn meet_the_others(&self) -> Result<(), Error> {
+        let mut met = self.detector.replicas().met();
+        let patience = millis(self.detector.config().replicas.takeover_ms) + MEETING_SPARE;
+        let waiting = tokio::time::timeout(patience, met.wait_for(|met| *met)).await;
+        match waiting {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Error::unavailable(
+                "this replica has not been heard by the others yet",
+            )),
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -57,6 +78,7 @@ impl AccessLogService for AccessLogs {
         &self,
         request: Request<Streaming<StreamAccessLogsMessage>>,
     ) -> Result<Response<StreamAccessLogsResponse>, Status> {
+        self.meet_the_others().await?;
         let exhausted = |_| Error::Exhausted {
             what: "access-log streams at once".to_owned(),
         };
@@ -111,7 +133,8 @@ struct OpenLog {
 impl OpenLog {
     fn begin(detector: FailureDetector, node: String) -> Self {
         let now = detector.now();
-        detector.engine().logs().opened(&node, now);
+        detector.engine().logs().own().opened(&node, now);
+        detector.engine().wake_readers();
         detector.engine().look(now);
         tracing::info!(node, "access-log stream opened");
         Self {
@@ -138,11 +161,13 @@ impl OpenLog {
         self.detector
             .engine()
             .logs()
+            .own()
             .received(&self.node, place.as_ref(), count, now);
         let mut observations = Vec::with_capacity(entries.len());
         for entry in &entries {
             self.read(entry, &mut observations);
         }
+        metrics::observed(observations.len(), "access_log");
         self.detector.engine().observe(&observations, now);
     }
 
@@ -190,7 +215,9 @@ impl Drop for OpenLog {
         self.detector
             .engine()
             .logs()
+            .own()
             .closed(&self.node, self.ended, now);
+        self.detector.engine().wake_readers();
         self.detector.engine().look(now);
         tracing::info!(
             node = self.node,

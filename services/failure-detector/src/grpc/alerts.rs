@@ -6,12 +6,10 @@ use slipway_platform::{
     Error, Result, Violations,
     clock::duration_from_proto,
     etag,
-    names::{self, AlertName, EndpointName, EnvironmentName},
+    names::{self, AlertName, EnvironmentName},
     paging::Page,
 };
 use slipway_proto::detector::v1::*;
-use tokio::sync::broadcast::error::RecvError;
-use tonic::Status;
 
 use super::{Answers, show};
 use crate::domain::alert::{Actor, Event};
@@ -55,32 +53,16 @@ pub async fn watch(
     request: WatchAlertsRequest,
 ) -> Result<Answers<WatchAlertsResponse>> {
     let query = parse_parent(&request.parent)?;
-    let (open, mut changes) = detector.watch_alerts(&query).await?;
-    let detector = detector.clone();
-    let stream = async_stream::stream! {
-        for alert in open {
-            yield Ok(WatchAlertsResponse { alert: Some(show::alert(&alert)) });
-        }
+    let (open, mut feed) = detector.watch_alerts(&query).await?;
+    let stream = async_stream::try_stream! {
+        let mut alerts = open;
         loop {
-            match changes.recv().await {
-                Ok(alert) if wants(&query, alert.name.endpoint()) => {
-                    yield Ok(WatchAlertsResponse { alert: Some(show::alert(&alert)) });
-                }
-                Ok(_) => {}
-                // Too slow for every change; what is open is said again.
-                Err(RecvError::Lagged(_)) => match detector.watch_alerts(&query).await {
-                    Ok((open, again)) => {
-                        changes = again;
-                        for alert in open {
-                            yield Ok(WatchAlertsResponse { alert: Some(show::alert(&alert)) });
-                        }
-                    }
-                    Err(error) => {
-                        yield Err(Status::from(error));
-                        return;
-                    }
-                },
-                Err(RecvError::Closed) => return,
+            for alert in &alerts {
+                yield WatchAlertsResponse { alert: Some(show::alert(alert)) };
+            }
+            alerts = feed.next().await?;
+            if alerts.is_empty() {
+                return;
             }
         }
     };
@@ -208,15 +190,4 @@ fn parse_parent(parent: &str) -> Result<AlertQuery> {
         endpoint: checked(endpoint)?,
         filter: String::new(),
     })
-}
-
-fn wants(query: &AlertQuery, endpoint: &EndpointName) -> bool {
-    query
-        .environment
-        .as_deref()
-        .is_none_or(|id| id == endpoint.environment().id())
-        && query
-            .endpoint
-            .as_deref()
-            .is_none_or(|id| id == endpoint.id())
 }

@@ -1,25 +1,31 @@
-//! `slipway.detector.v1.FailureDetectorService` and Envoy's `AccessLogService`: requests to use cases, answers to
-//! messages. A handler collects every field violation of its request before anything is done.
+//! `slipway.detector.v1.FailureDetectorService`, `PeerService` and Envoy's `AccessLogService`: requests to use cases,
+//! answers to messages. A handler collects every field violation of its request before anything is done. What another
+//! replica has to answer, since it judges the endpoint, is handed on to it.
 
 mod access_log;
 mod alerts;
 mod channels;
 mod judgement;
 mod observations;
+mod passed;
+mod peers;
 mod show;
 mod verdicts;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use futures::Stream;
 use slipway_platform::Error;
 use slipway_proto::detector::v1::{
     failure_detector_service_server::{FailureDetectorService, FailureDetectorServiceServer},
+    peer_service_server::PeerServiceServer,
     *,
 };
 use tonic::{Request, Response, Status, service::Routes};
 
+use crate::peers::passing::Passing;
 use crate::service::FailureDetector;
 
 /// The largest request message: ten thousand observations, or a proxy's batch of log entries.
@@ -28,16 +34,23 @@ const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 type Answer<T> = Result<Response<T>, Status>;
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Both services over a detector.
+/// The services over a detector.
 pub fn routes(detector: FailureDetector) -> Routes {
     let logs = access_log::AccessLogs::new(detector.clone());
     let logs = AccessLogServiceServer::new(logs).max_decoding_message_size(REQUEST_BYTES_MAX);
-    let api = FailureDetectorServiceServer::new(Handlers { detector });
-    Routes::new(api.max_decoding_message_size(REQUEST_BYTES_MAX)).add_service(logs)
+    let peers = PeerServiceServer::new(peers::Peers::new(detector.clone()));
+    let api = FailureDetectorServiceServer::new(Handlers {
+        detector,
+        passing: Arc::default(),
+    });
+    Routes::new(api.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(logs)
+        .add_service(peers)
 }
 
 struct Handlers {
     detector: FailureDetector,
+    passing: Arc<Passing>,
 }
 
 fn answer<T>(result: Result<T, Error>) -> Answer<T> {
@@ -53,11 +66,11 @@ impl FailureDetectorService for Handlers {
         &self,
         request: Request<WatchVerdictRequest>,
     ) -> Answer<Self::WatchVerdictStream> {
-        answer(verdicts::watch(&self.detector, request.into_inner()).await)
+        passed::watch(self, request).await
     }
 
     async fn get_verdict(&self, request: Request<GetVerdictRequest>) -> Answer<VerdictReport> {
-        answer(verdicts::get(&self.detector, request.into_inner()).await)
+        passed::verdict(self, request).await
     }
 
     async fn recompute_decision(
@@ -71,11 +84,11 @@ impl FailureDetectorService for Handlers {
         &self,
         request: Request<ReportObservationsRequest>,
     ) -> Answer<ReportObservationsResponse> {
-        answer(observations::report(&self.detector, request.into_inner()))
+        passed::report(self, request).await
     }
 
     async fn get_monitor(&self, request: Request<GetMonitorRequest>) -> Answer<Monitor> {
-        answer(verdicts::monitor(&self.detector, request.into_inner()).await)
+        passed::monitor(self, request).await
     }
 
     async fn get_alert(&self, request: Request<GetAlertRequest>) -> Answer<Alert> {

@@ -6,19 +6,16 @@ use slipway_platform::{
     Result, Violations,
     names::{self, EndpointName, RevisionName},
 };
-use slipway_proto::detector::v1::{ReportObservationsRequest, ReportObservationsResponse};
+use slipway_proto::detector::v1::ReportObservationsRequest;
 
 use crate::domain::outcome::Outcome;
-use crate::service::{FailureDetector, Observation, Place};
+use crate::service::{Observation, Place};
 
 const OBSERVATIONS_MAX: usize = 10_000;
 const ID_LENGTH_MAX: usize = 256;
 
-/// `ReportObservations`.
-pub fn report(
-    detector: &FailureDetector,
-    request: ReportObservationsRequest,
-) -> Result<ReportObservationsResponse> {
+/// What a `ReportObservations` reports, with the ids, in the order of its messages.
+pub fn parse(request: &ReportObservationsRequest) -> Result<Vec<(String, Observation)>> {
     let mut violations = Violations::new();
     let count = request.observations.len();
     if !violations.require(
@@ -27,11 +24,11 @@ pub fn report(
         "must be at most 10,000",
     ) {
         violations.into_result()?;
-        return Ok(ReportObservationsResponse::default());
+        return Ok(Vec::new());
     }
     let mut observations = Vec::with_capacity(count);
     let mut last: Option<Arc<Place>> = None;
-    for (index, message) in request.observations.into_iter().enumerate() {
+    for (index, message) in request.observations.iter().enumerate() {
         violations.require(
             message.id.len() <= ID_LENGTH_MAX,
             format!("observations[{index}].id"),
@@ -54,7 +51,7 @@ pub fn report(
                 Outcome::Success
             };
             observations.push((
-                message.id,
+                message.id.clone(),
                 Observation {
                     place: place.clone(),
                     generation: 0,
@@ -65,12 +62,7 @@ pub fn report(
         }
     }
     violations.into_result()?;
-    let reported = detector.engine().report(&observations, detector.now());
-    Ok(ReportObservationsResponse {
-        accepted: reported.accepted,
-        duplicates: reported.duplicates,
-        unwatched: reported.unwatched,
-    })
+    Ok(observations)
 }
 
 fn parse_place(

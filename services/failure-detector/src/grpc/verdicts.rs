@@ -13,11 +13,8 @@ use super::{Answers, judgement, show};
 use crate::domain::subject::{Subject, WatchKey};
 use crate::service::{FailureDetector, Follow, FollowRequest};
 
-/// `WatchVerdict`.
-pub async fn watch(
-    detector: &FailureDetector,
-    request: WatchVerdictRequest,
-) -> Result<Answers<VerdictReport>> {
+/// What a `WatchVerdict` asks for.
+pub fn parse_watch(request: WatchVerdictRequest) -> Result<FollowRequest> {
     let mut violations = Violations::new();
     let subject = parse_subject(request.subject.unwrap_or_default(), &mut violations);
     let policy = judgement::parse(request.judgement, &mut violations);
@@ -28,14 +25,20 @@ pub async fn watch(
     );
     violations.into_result()?;
     let subject = subject.ok_or_else(|| Error::invalid("subject", "is incomplete"))?;
-    let follow = detector
-        .follow(FollowRequest {
-            subject,
-            policy,
-            generation: request.generation,
-            concurrent: request.concurrent,
-        })
-        .await?;
+    Ok(FollowRequest {
+        subject,
+        policy,
+        generation: request.generation,
+        concurrent: request.concurrent,
+    })
+}
+
+/// `WatchVerdict`, by the judge.
+pub async fn watch(
+    detector: &FailureDetector,
+    wish: FollowRequest,
+) -> Result<Answers<VerdictReport>> {
+    let follow = detector.follow(wish).await?;
     let every = Duration::from_millis(detector.config().judgement.report_every_ms);
     Ok(Box::pin(reports(follow, every)))
 }
@@ -54,11 +57,12 @@ fn reports(
                 () = tokio::time::sleep(every) => follow.current(),
             };
         }
+        yield Err(follow.gone().into());
     }
 }
 
-/// `GetVerdict`.
-pub async fn get(detector: &FailureDetector, request: GetVerdictRequest) -> Result<VerdictReport> {
+/// What a `GetVerdict` asks for.
+pub fn parse_key(request: GetVerdictRequest) -> Result<WatchKey> {
     let subject = request.subject.unwrap_or_default();
     let mut violations = Violations::new();
     let key = if subject.rollout.is_empty() {
@@ -67,8 +71,12 @@ pub async fn get(detector: &FailureDetector, request: GetVerdictRequest) -> Resu
         names::parse("subject.rollout", &subject.rollout, &mut violations).map(WatchKey::Rollout)
     };
     violations.into_result()?;
-    let key = key.ok_or_else(|| Error::invalid("subject", "is missing"))?;
-    Ok(show::report(&detector.verdict(&key).await?))
+    key.ok_or_else(|| Error::invalid("subject", "is missing"))
+}
+
+/// `GetVerdict`, by the judge.
+pub async fn get(detector: &FailureDetector, key: &WatchKey) -> Result<VerdictReport> {
+    Ok(show::report(&detector.verdict(key).await?))
 }
 
 /// `RecomputeDecision`.
@@ -87,15 +95,19 @@ pub async fn recompute(
     })
 }
 
-/// `GetMonitor`.
-pub async fn monitor(detector: &FailureDetector, request: GetMonitorRequest) -> Result<Monitor> {
+/// The endpoint that a `GetMonitor` asks for.
+pub fn parse_endpoint(name: &str) -> Result<EndpointName> {
     let mut violations = Violations::new();
-    let endpoint = names::parse::<EndpointName>("endpoint", &request.endpoint, &mut violations);
+    let endpoint = names::parse::<EndpointName>("endpoint", name, &mut violations);
     violations.into_result()?;
-    let endpoint = endpoint.ok_or_else(|| Error::invalid("endpoint", "is missing"))?;
-    let view = detector.monitor(&endpoint).await?;
+    endpoint.ok_or_else(|| Error::invalid("endpoint", "is missing"))
+}
+
+/// `GetMonitor`, by the judge.
+pub async fn monitor(detector: &FailureDetector, endpoint: &EndpointName) -> Result<Monitor> {
+    let view = detector.monitor(endpoint).await?;
     Ok(Monitor {
-        endpoint: request.endpoint,
+        endpoint: endpoint.to_string(),
         verdicts: view.reports.iter().map(show::report).collect(),
         alerts: view.alerts.iter().map(show::alert).collect(),
     })

@@ -1,5 +1,7 @@
 //! Alerts: what people do to them, and how the end of an anomaly ends them.
 
+use std::time::Duration;
+
 use slipway_platform::{
     Error, Result, Violations,
     clock::Timestamp,
@@ -11,7 +13,7 @@ use slipway_platform::{
     paging::Page,
 };
 use slipway_proto::event::v1::AnomalyResolved;
-use tokio::sync::broadcast;
+use tokio::sync::watch as channel;
 
 use super::FailureDetector;
 use crate::domain::alert::{self, Actor, Alert, Effect, Event};
@@ -53,6 +55,54 @@ const FIELDS: [FieldSpec; 3] = [
 const TICK_MAX: i64 = 100;
 /// Open alerts that a new `WatchAlerts` is given at most.
 const OPEN_MAX: i64 = 1_000;
+/// Changes that are read at once.
+const CHANGES_MAX: i64 = 1_000;
+/// Changes that come close together are read together.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// What an alert takes in an answer beside its texts: names, times, evidence.
+const ALERT_BYTES: usize = 1_024;
+
+/// The changes of alerts, made by any replica. One that changes twice in a moment is seen as it is then.
+pub struct AlertFeed {
+    detector: FailureDetector,
+    query: AlertQuery,
+    seen: i64,
+    commits: channel::Receiver<u64>,
+}
+
+impl AlertFeed {
+    /// Waits for the next changes; empty when there will be none.
+    pub async fn next(&mut self) -> Result<Vec<Alert>> {
+        loop {
+            self.commits.borrow_and_update();
+            let changed = self.read().await?;
+            if !changed.is_empty() {
+                return Ok(changed);
+            }
+            if self.commits.changed().await.is_err() {
+                return Ok(Vec::new());
+            }
+            tokio::time::sleep(TOGETHER).await;
+        }
+    }
+
+    async fn read(&mut self) -> Result<Vec<Alert>> {
+        let (environment, endpoint) = (&self.query.environment, &self.query.endpoint);
+        let mut reader = self.detector.db().read().await?;
+        let changed = store::alerts::changed_after(
+            &mut reader,
+            environment.as_deref(),
+            endpoint.as_deref(),
+            self.seen,
+            CHANGES_MAX,
+        )
+        .await?;
+        if let Some((last, _)) = changed.last() {
+            self.seen = *last;
+        }
+        Ok(changed.into_iter().map(|(_, alert)| alert).collect())
+    }
+}
 
 impl FailureDetector {
     /// Reads an alert.
@@ -68,23 +118,28 @@ impl FailureDetector {
         let wanted = wanted(query)?;
         let mut reader = self.db().read().await?;
         let alerts = store::alerts::list(&mut reader, &wanted, page.after(), page.limit()).await?;
-        Ok(page.cut(alerts, |alert| alert.name.id().to_string()))
+        Ok(page.cut_to_fit(alerts, bytes, |alert| alert.name.id().to_string()))
     }
 
-    /// The open alerts that match, oldest first, and from then on every change of any alert.
-    pub async fn watch_alerts(
-        &self,
-        query: &AlertQuery,
-    ) -> Result<(Vec<Alert>, broadcast::Receiver<Alert>)> {
-        let changes = self.inner.changed_alerts.subscribe();
-        let wanted = Wanted {
+    /// The open alerts that match, oldest first, and from then on every alert that changes.
+    pub async fn watch_alerts(&self, query: &AlertQuery) -> Result<(Vec<Alert>, AlertFeed)> {
+        let commits = self.db().commits();
+        let open_ones = Wanted {
             open: true,
             ..wanted(query)?
         };
         let mut reader = self.db().read().await?;
-        let mut open = store::alerts::list(&mut reader, &wanted, None, OPEN_MAX).await?;
+        // In this order a change in between is said twice rather than not at all.
+        let seen = store::alerts::last_change(&mut reader).await?;
+        let mut open = store::alerts::list(&mut reader, &open_ones, None, OPEN_MAX).await?;
         open.reverse();
-        Ok((open, changes))
+        let feed = AlertFeed {
+            detector: self.clone(),
+            query: query.clone(),
+            seen,
+            commits,
+        };
+        Ok((open, feed))
     }
 
     /// Changes an alert.
@@ -99,7 +154,6 @@ impl FailureDetector {
         tx.commit().await?;
         self.inner.deliveries.notify();
         tracing::info!(alert = %saved.name, from, to = saved.state.as_str(), "alert changed");
-        self.announce(saved.clone());
         Ok(saved)
     }
 
@@ -113,42 +167,33 @@ impl FailureDetector {
             return Ok(());
         }
         let mut tx = self.db().begin().await?;
-        let mut changed = Vec::new();
         for alert in due {
             // Read again on the writer: somebody may have been first.
             if let Some(alert) = store::alerts::get(&mut tx, &alert.name).await? {
-                changed.push(self.apply(&mut tx, alert, Event::Tick, now).await?);
+                self.apply(&mut tx, alert, Event::Tick, now).await?;
             }
         }
         tx.commit().await?;
         self.inner.deliveries.notify();
-        changed.into_iter().for_each(|alert| self.announce(alert));
         Ok(())
     }
 
-    /// Resolves what is open of a revision, because the anomaly is over. Announce the alerts after the commit.
+    /// Resolves what is open of a revision, because the anomaly is over.
     pub(super) async fn resolve_open(
         &self,
         tx: &mut Tx,
         revision: &RevisionName,
         reason: &str,
         now: Timestamp,
-    ) -> Result<Vec<Alert>> {
-        let mut resolved = Vec::new();
+    ) -> Result<()> {
         for alert in store::alerts::open_of_revision(tx, revision).await? {
             let event = Event::Resolve {
                 by: Actor::detector(),
                 comment: reason.to_owned(),
             };
-            resolved.push(self.apply(tx, alert, event, now).await?);
+            self.apply(tx, alert, event, now).await?;
         }
-        Ok(resolved)
-    }
-
-    /// Tells whoever watches alerts.
-    pub(super) fn announce(&self, alert: Alert) {
-        // Nobody watching is no error.
-        let _ = self.inner.changed_alerts.send(alert);
+        Ok(())
     }
 
     async fn apply(
@@ -181,6 +226,10 @@ impl FailureDetector {
         }
         Ok(saved)
     }
+}
+
+fn bytes(alert: &Alert) -> usize {
+    ALERT_BYTES + alert.text.len() + alert.comment.len()
 }
 
 async fn publish_resolved(tx: &mut Tx, alert: &Alert, now: Timestamp) -> Result<()> {

@@ -32,6 +32,10 @@ pub struct ChannelWish {
 }
 
 const APPLY: &str = "ApplyChannel";
+/// What a channel takes in an answer beside the reason why it is switched off: its name and a shortened address.
+const CHANNEL_BYTES: usize = 1_024;
+/// What a delivery takes in an answer beside its texts: names and times.
+const DELIVERY_BYTES: usize = 512;
 
 impl FailureDetector {
     /// Creates or changes a channel. `check` looks at the target once it is complete.
@@ -101,7 +105,9 @@ impl FailureDetector {
         let channels =
             store::channels::list(&mut reader, page.after().unwrap_or_default(), page.limit())
                 .await?;
-        Ok(page.cut(channels, |channel| channel.name.id().to_owned()))
+        let bytes =
+            |channel: &Channel| CHANNEL_BYTES + channel.disabled.as_ref().map_or(0, String::len);
+        Ok(page.cut_to_fit(channels, bytes, |channel| channel.name.id().to_owned()))
     }
 
     /// Removes a channel and what waits for it.
@@ -144,6 +150,9 @@ impl FailureDetector {
         let mut reader = self.db().read().await?;
         let rows =
             store::deliveries::list(&mut reader, channel, page.after(), page.limit()).await?;
-        Ok(page.cut(rows, |delivery| delivery.id.clone()))
+        let bytes = |delivery: &Delivery| {
+            DELIVERY_BYTES + delivery.notification.title.len() + delivery.last_error.len()
+        };
+        Ok(page.cut_to_fit(rows, bytes, |delivery| delivery.id.clone()))
     }
 }

@@ -11,13 +11,15 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::FailureDetector;
-use super::engine::Cell;
+use super::cell::Cell;
+use super::checkpoint::Changes;
 use crate::domain::alert::{self, Actor, Alert, Event, State};
 use crate::domain::logs::Problem;
 use crate::domain::notification::Notification;
 use crate::domain::subject::Subject;
 use crate::domain::verdict::{self, Finding, Health, Inputs};
-use crate::domain::watch::Decision;
+use crate::domain::watch::{Decision, WatchState};
+use crate::metrics;
 use crate::store::{self, decisions::StoredDecision};
 
 /// What the engine asks for.
@@ -117,6 +119,7 @@ impl FailureDetector {
         }
         let now = self.now();
         let id = Uuid::now_v7().to_string();
+        let _saving = cell.saving().await;
         let mut tx = self.db().begin().await?;
         let (alert, first) = self
             .raise(&mut tx, subject, inputs, &finding, &id, now)
@@ -134,15 +137,6 @@ impl FailureDetector {
         };
         store::decisions::insert(&mut tx, &stored).await?;
         let decision = stored.decision;
-        let state = cell
-            .lock()
-            .find(&subject.key())
-            .filter(|w| w.watch.subject() == subject)
-            .map(|w| w.watch.state());
-        if let Some(mut state) = state {
-            state.decision = Some(decision.clone());
-            store::watches::save(&mut tx, &state, now).await?;
-        }
         let event = AnomalyDetected {
             decision_id: id.clone(),
             alert: decision.alert.clone(),
@@ -169,7 +163,10 @@ impl FailureDetector {
             )
             .await?;
         }
-        tx.commit().await?;
+        let with_it = |state: &mut WatchState| state.decision = Some(decision.clone());
+        if !self.commit(tx, cell, subject, with_it, now).await? {
+            return Ok(());
+        }
         if let Some(watched) = cell
             .lock()
             .find(&subject.key())
@@ -179,9 +176,9 @@ impl FailureDetector {
             watched.deciding = false;
             watched.dirty = true;
         }
+        metrics::decided(decision.finding.code);
         self.engine().settle(cell, self.now());
         self.inner.deliveries.notify();
-        self.announce(alert);
         tracing::info!(
             decision = id, code = decision.finding.code.as_str(), candidate = %subject.candidate,
             text = decision.finding.text, "candidate is degraded"
@@ -228,21 +225,15 @@ impl FailureDetector {
 
     async fn recover(&self, cell: &Arc<Cell>, subject: &Subject) -> Result<()> {
         let now = self.now();
+        let _saving = cell.saving().await;
         let mut tx = self.db().begin().await?;
         let reason = "the failure rate is shown to be below the limit again";
-        let resolved = self
-            .resolve_open(&mut tx, &subject.candidate, reason, now)
+        self.resolve_open(&mut tx, &subject.candidate, reason, now)
             .await?;
-        let state = cell
-            .lock()
-            .find(&subject.key())
-            .filter(|w| w.watch.subject() == subject)
-            .map(|w| w.watch.state());
-        if let Some(mut state) = state {
-            state.decision = None;
-            store::watches::save(&mut tx, &state, now).await?;
+        let without = |state: &mut WatchState| state.decision = None;
+        if !self.commit(tx, cell, subject, without, now).await? {
+            return Ok(());
         }
-        tx.commit().await?;
         if let Some(watched) = cell
             .lock()
             .find(&subject.key())
@@ -255,11 +246,40 @@ impl FailureDetector {
         self.engine().settle(cell, now);
         self.inner.deliveries.notify();
         tracing::info!(revision = %subject.candidate, "revision has recovered");
-        resolved.into_iter().for_each(|alert| self.announce(alert));
         Ok(())
     }
 
+    /// Writes the subject's watch, changed, into the transaction, with what else has changed of the endpoint, and
+    /// commits. False, and nothing happened, when another replica judges the endpoint now.
+    async fn commit(
+        &self,
+        mut tx: Tx,
+        cell: &Arc<Cell>,
+        subject: &Subject,
+        change: impl FnOnce(&mut WatchState),
+        now: Timestamp,
+    ) -> Result<bool> {
+        let changes = Changes::take_with(cell, subject, change);
+        let committed = match self.write(&mut tx, cell, &changes, now).await {
+            Ok(true) => tx.commit().await,
+            Ok(false) => {
+                self.leave(cell, "another replica judges it now");
+                return tx.rollback().await.map(|()| false);
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = committed {
+            changes.give_back(cell);
+            return Err(error);
+        }
+        self.say_stored(cell, &changes);
+        Ok(true)
+    }
+
     async fn starved(&self, cell: &Arc<Cell>, subject: &Subject, problem: &Problem) -> Result<()> {
+        if !cell.is_held() {
+            return Ok(());
+        }
         let now = self.now();
         let endpoint = cell.endpoint.to_string();
         let rollout = subject

@@ -46,8 +46,8 @@ impl FailureDetector {
         };
         self.enqueue(tx, &notification, Some(endpoint.environment()), now)
             .await?;
-        // Sent within a second of the commit, or as soon as something else nudges.
-        self.inner.deliveries.notify();
+        let deliveries = self.deliveries_nudge();
+        tx.after_commit(move || deliveries.notify());
         Ok(())
     }
 
@@ -64,16 +64,8 @@ impl FailureDetector {
         let Some(revision) = revision.filter(|_| event.not_applied_on.is_empty()) else {
             return Ok(());
         };
-        let resolved = self
-            .resolve_open(
-                tx,
-                &revision,
-                "rolled back: the revision has no traffic",
-                now,
-            )
-            .await?;
-        resolved.into_iter().for_each(|alert| self.announce(alert));
-        Ok(())
+        let reason = "rolled back: the revision has no traffic";
+        self.resolve_open(tx, &revision, reason, now).await
     }
 }
 

@@ -13,20 +13,19 @@ use slipway_platform::{
     clock::Timestamp,
     names::{EndpointName, RevisionName},
 };
-use slipway_statistics::sequential::Counts;
 use tokio::sync::{mpsc, watch as channel};
 
+use super::cell::{Cell, CellState, Watched};
 use super::decide::Work;
 use super::id_window::IdWindow;
 use super::report::Report;
 use crate::config::{Judgement, millis};
-use crate::domain::logs::{AccessLogs, Problem, View};
+use crate::domain::books::{Books, Excerpt, Position};
+use crate::domain::logs::{Fleet, Problem};
 use crate::domain::outcome::Outcome;
-use crate::domain::policy::Policy;
-use crate::domain::recent::Recent;
 use crate::domain::subject::WatchKey;
-use crate::domain::verdict::Code;
 use crate::domain::watch::{Watch, WatchState};
+use crate::metrics;
 
 /// What served an observation.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,196 +61,87 @@ pub struct Reported {
 /// All watches.
 pub struct Engine {
     settings: Judgement,
-    logs: Mutex<AccessLogs>,
+    logs: Mutex<Fleet>,
     cells: RwLock<HashMap<EndpointName, Arc<Cell>>>,
     ids: Mutex<IdWindow>,
     work: mpsc::Sender<Work>,
+    ledger: Option<Ledger>,
 }
 
-/// The watches of one endpoint.
-pub struct Cell {
-    pub(super) endpoint: EndpointName,
-    state: Mutex<CellState>,
+/// The books for other replicas.
+pub struct Ledger {
+    books: Mutex<Books>,
+    written: channel::Sender<()>,
 }
 
-/// What a cell's lock guards.
-#[derive(Default)]
-pub(super) struct CellState {
-    pub(super) watches: Vec<Watched>,
-    recent: HashMap<RevisionName, Recent>,
-    reported: Option<Timestamp>,
-}
+impl Ledger {
+    /// The books, for short changes.
+    pub fn books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.books)
+    }
 
-/// A watch and who follows it.
-pub(super) struct Watched {
-    pub(super) watch: Watch,
-    /// Changed since the last checkpoint.
-    pub(super) dirty: bool,
-    /// Its decision or recovery is on its way to the database.
-    pub(super) deciding: bool,
-    /// Streams that hold it open, and since when there is none.
-    pub(super) streams: u32,
-    pub(super) idle_since: Timestamp,
-    /// Unmeasurable since then, and whether that was told.
-    starving: Option<(Timestamp, bool)>,
-    said: Option<Code>,
-    pub(super) reports: channel::Sender<Option<Arc<Report>>>,
+    /// Changes when something is written.
+    pub fn written(&self) -> channel::Receiver<()> {
+        self.written.subscribe()
+    }
 }
-
-/// Revisions of one endpoint whose recent counts are kept.
-const RECENT_REVISIONS_MAX: usize = 16;
-/// Watches of one endpoint at once; each observation is shown to all of them.
-const WATCHES_MAX: usize = 64;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Cell {
-    pub(super) fn lock(&self) -> MutexGuard<'_, CellState> {
-        lock(&self.state)
-    }
-}
-
-impl Watched {
-    /// That it cannot be measured has not been told after all.
-    pub(super) fn starving_untold(&mut self) {
-        if let Some((_, told)) = &mut self.starving {
-            *told = false;
-        }
-    }
-
-    /// Nobody holds it open, and nothing of it is only in memory.
-    pub(super) fn may_rest(&self) -> bool {
-        self.streams == 0 && !self.dirty && !self.deciding
-    }
-}
-
-impl CellState {
-    /// Makes room for one more watch, if need be by letting those rest that nobody holds open.
-    pub(super) fn make_room(&mut self) -> Result<()> {
-        if self.watches.len() >= WATCHES_MAX {
-            self.watches.retain(|watched| !watched.may_rest());
-        }
-        if self.watches.len() >= WATCHES_MAX {
-            return Err(Error::Exhausted {
-                what: "watches of one endpoint".to_owned(),
-            });
-        }
-        Ok(())
-    }
-
-    pub(super) fn find(&mut self, key: &WatchKey) -> Option<&mut Watched> {
-        self.watches
-            .iter_mut()
-            .find(|watched| watched.watch.subject().key() == *key)
-    }
-
-    /// What a revision did lately.
-    pub(super) fn recent(&self, revision: &RevisionName, now: Timestamp) -> Counts {
-        self.recent
-            .get(revision)
-            .map_or(Counts::default(), |recent| recent.total(now))
-    }
-
-    /// Replaces the watch of the same key, or adds one.
-    pub(super) fn put(&mut self, watch: Watch, now: Timestamp) -> &mut Watched {
-        let key = watch.subject().key();
-        let position = match self
-            .watches
-            .iter()
-            .position(|watched| watched.watch.subject().key() == key)
-        {
-            Some(position) => {
-                let old = &mut self.watches[position];
-                (old.watch, old.said, old.deciding, old.starving) = (watch, None, false, None);
-                position
-            }
-            None => {
-                self.watches.push(Watched {
-                    watch,
-                    dirty: true,
-                    deciding: false,
-                    streams: 0,
-                    idle_since: now,
-                    starving: None,
-                    said: None,
-                    reports: channel::channel(None).0,
-                });
-                self.watches.len() - 1
-            }
-        };
-        let watched = &mut self.watches[position];
-        watched.dirty = true;
-        watched
-    }
-
-    fn observe(&mut self, observation: &Observation, now: Timestamp) -> bool {
-        let revision = &observation.place.revision;
-        let mut judged = false;
-        for watched in &mut self.watches {
-            if watched
-                .watch
-                .observe(revision, observation.outcome, observation.generation, now)
-            {
-                watched.dirty = true;
-                judged = true;
-            }
-        }
-        if !self.recent.contains_key(revision) {
-            if self.recent.len() == RECENT_REVISIONS_MAX {
-                self.recent
-                    .retain(|_, recent| recent.total(now).observations > 0);
-            }
-            if self.recent.len() < RECENT_REVISIONS_MAX {
-                self.recent.insert(revision.clone(), Recent::default());
-            }
-        }
-        if let Some(recent) = self.recent.get_mut(revision) {
-            let failed = observation
-                .outcome
-                .is_failure(&Policy::DEFAULT_GRPC_FAILURE_CODES);
-            recent.observe(failed, now);
-        }
-        judged
-    }
-}
-
 impl Engine {
-    pub(super) fn new(settings: Judgement, work: mpsc::Sender<Work>) -> Self {
+    /// `books`: how many runs are kept for other replicas; none: there are no others.
+    pub(super) fn new(settings: Judgement, work: mpsc::Sender<Work>, books: Option<usize>) -> Self {
         let ids = Mutex::new(IdWindow::new(settings.observation_ids_max));
+        let fleet = match books {
+            Some(_) => Fleet::shared(),
+            None => Fleet::alone(),
+        };
         Self {
             settings,
-            logs: Mutex::default(),
+            logs: Mutex::new(fleet),
             cells: RwLock::default(),
             ids,
             work,
+            ledger: books.map(|runs_max| Ledger {
+                books: Mutex::new(Books::new(runs_max)),
+                written: channel::channel(()).0,
+            }),
         }
     }
 
     /// What is known of the log streams; for short changes.
-    pub fn logs(&self) -> MutexGuard<'_, AccessLogs> {
+    pub fn logs(&self) -> MutexGuard<'_, Fleet> {
         lock(&self.logs)
     }
 
-    /// The cell of an endpoint, made when it is missing.
+    /// The books for other replicas; none: there are no others.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
+    }
+
+    /// The cell of an endpoint, made when it is missing, of a replica that has its database to itself.
     pub(super) fn cell(&self, endpoint: &EndpointName) -> Result<Arc<Cell>> {
         if let Some(cell) = self.existing(endpoint) {
             return Ok(cell);
         }
+        let cell = Arc::new(Cell::new(endpoint.clone(), None));
+        self.adopt(&cell)
+    }
+
+    /// Begins to use a cell, unless the endpoint has one already; gives the one in use.
+    pub(super) fn adopt(&self, cell: &Arc<Cell>) -> Result<Arc<Cell>> {
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
-        if cells.len() >= self.settings.endpoints_max && !cells.contains_key(endpoint) {
+        if cells.len() >= self.settings.endpoints_max && !cells.contains_key(&cell.endpoint) {
             return Err(Error::Exhausted {
                 what: "endpoints watched at once".to_owned(),
             });
         }
-        let cell = cells.entry(endpoint.clone()).or_insert_with(|| {
-            Arc::new(Cell {
-                endpoint: endpoint.clone(),
-                state: Mutex::default(),
-            })
-        });
-        Ok(cell.clone())
+        let used = cells
+            .entry(cell.endpoint.clone())
+            .or_insert_with(|| cell.clone());
+        Ok(used.clone())
     }
 
     /// The cell of an endpoint that is watched.
@@ -273,18 +163,38 @@ impl Engine {
             .collect()
     }
 
-    /// Forgets endpoints that have no watch any more.
-    pub(super) fn forget_empty(&self) {
+    /// Forgets endpoints that have no watch any more, and gives them.
+    pub(super) fn forget_empty(&self) -> Vec<Arc<Cell>> {
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
-        // Whoever holds a cell is about to use it.
-        cells.retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.lock().watches.is_empty());
+        let mut forgotten = Vec::new();
+        cells.retain(|_, cell| {
+            // Whoever holds a cell is about to use it.
+            let used = Arc::strong_count(cell) > 1 || !cell.lock().watches.is_empty();
+            if !used {
+                forgotten.push(cell.clone());
+            }
+            used
+        });
+        forgotten
     }
 
-    /// Takes up a stored watch.
-    pub(super) fn insert(&self, state: WatchState, now: Timestamp) -> Result<()> {
-        let cell = self.cell(&state.subject.endpoint)?;
-        let watch =
-            Watch::resume(state).map_err(|error| Error::internal("resume a watch", error))?;
+    /// Judges an endpoint no longer. True when `cell` was the one in use.
+    pub(super) fn leave(&self, cell: &Arc<Cell>) -> bool {
+        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+        let current = cells.get(&cell.endpoint);
+        let was_used = current.is_some_and(|current| Arc::ptr_eq(current, cell));
+        if was_used {
+            cells.remove(&cell.endpoint);
+        }
+        drop(cells);
+        cell.lock().leave();
+        was_used
+    }
+
+    /// Takes up a stored watch, as it goes on after a stop.
+    pub(super) fn insert(&self, cell: &Cell, state: WatchState, now: Timestamp) -> Result<()> {
+        let watch = Watch::resume(state.after_a_stop())
+            .map_err(|error| Error::internal("resume a watch", error))?;
         let mut guard = cell.lock();
         if guard.find(&watch.subject().key()).is_none() {
             guard.put(watch, now);
@@ -292,17 +202,35 @@ impl Engine {
         Ok(())
     }
 
-    /// Judges observations in the order given.
+    /// Judges observations in the order given, or writes them down for the replica that does.
     pub fn observe(&self, observations: &[Observation], now: Timestamp) {
         let mut touched: Vec<Arc<Cell>> = Vec::new();
         let same_endpoint = |a: &Observation, b: &Observation| a.place.endpoint == b.place.endpoint;
+        let mut wrote = 0;
         for run in observations.chunk_by(same_endpoint) {
-            let Some(cell) = self.existing(&run[0].place.endpoint) else {
+            let endpoint = &run[0].place.endpoint;
+            let cell = self.existing(endpoint).or_else(|| {
+                let ledger = self.ledger.as_ref()?;
+                let mut books = ledger.books();
+                for observation in run {
+                    let revision = &observation.place.revision;
+                    let outcome = observation.outcome;
+                    if !books.record(endpoint, revision, observation.generation, outcome) {
+                        drop(books);
+                        // Its book was closed in between, since this replica judges it now.
+                        return self.existing(endpoint);
+                    }
+                }
+                wrote += run.len();
+                None
+            });
+            let Some(cell) = cell else {
                 continue;
             };
             let mut guard = cell.lock();
             for observation in run {
-                guard.observe(observation, now);
+                let revision = &observation.place.revision;
+                guard.observe(revision, observation.generation, observation.outcome, now);
             }
             drop(guard);
             if !touched.iter().any(|known| Arc::ptr_eq(known, &cell)) {
@@ -312,11 +240,63 @@ impl Engine {
         for cell in touched {
             self.settle(&cell, now);
         }
+        metrics::written_down(wrote);
+        self.wake_readers();
+    }
+
+    /// Other replicas are to hear what is new.
+    pub fn wake_readers(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.written.send_replace(());
+        }
+    }
+
+    /// Judges what another replica's proxies have reported.
+    pub fn take_in(
+        &self,
+        replica: &str,
+        endpoint: &EndpointName,
+        excerpt: Excerpt,
+        lag: Option<Duration>,
+        now: Timestamp,
+    ) {
+        let Some(cell) = self.existing(endpoint) else {
+            return;
+        };
+        let counted = cell.lock().take_in(replica, excerpt, now);
+        metrics::taken_in(counted, lag);
+        self.settle(&cell, now);
+    }
+
+    /// The endpoints that this replica judges, and up to where it has counted the book of `replica`.
+    pub fn wanted(&self, replica: &str) -> Vec<(EndpointName, Option<Position>)> {
+        let cells = self.all();
+        let position = |cell: &Arc<Cell>| cell.lock().positions.get(replica).copied();
+        let wanted = cells.iter();
+        wanted
+            .map(|cell| (cell.endpoint.clone(), position(cell)))
+            .collect()
+    }
+
+    /// Up to where the book of `replica` is counted; `None` when the endpoint is not judged here.
+    pub fn position(&self, replica: &str, endpoint: &EndpointName) -> Option<Option<Position>> {
+        let cell = self.existing(endpoint)?;
+        Some(cell.lock().positions.get(replica).copied())
+    }
+
+    /// A replica can no longer be heard.
+    pub fn out_of_sight(&self, replica: &str, now: Timestamp) {
+        for cell in self.all() {
+            cell.lock().heard.remove(replica);
+        }
+        self.logs().out_of_sight(replica, now);
+        self.look(now);
     }
 
     /// Judges observations that somebody reported, with the ids that they go by.
     pub fn report(&self, reported: &[(String, Observation)], now: Timestamp) -> Reported {
         let mut answer = Reported::default();
+        metrics::observed(reported.len(), "report");
         let mut touched: Vec<Arc<Cell>> = Vec::new();
         for (id, observation) in reported {
             let cell = self.existing(&observation.place.endpoint);
@@ -329,8 +309,9 @@ impl Engine {
                 continue;
             }
             let mut guard = cell.lock();
-            guard.observe(observation, now);
-            guard.reported = Some(now);
+            let revision = &observation.place.revision;
+            guard.observe(revision, observation.generation, observation.outcome, now);
+            guard.note_reported(now);
             drop(guard);
             answer.accepted += 1;
             if !touched.iter().any(|known| Arc::ptr_eq(known, &cell)) {
@@ -345,6 +326,11 @@ impl Engine {
 
     /// Looks at every watch, for what only time or the log streams have changed.
     pub fn look(&self, now: Timestamp) {
+        {
+            let mut logs = self.logs();
+            logs.look(now);
+            logs.forget(millis(self.settings.proxy_lease_ms), now);
+        }
         for cell in self.all() {
             self.settle(&cell, now);
         }
@@ -353,15 +339,17 @@ impl Engine {
     /// Sends off what was decided, and says what has changed.
     pub(super) fn settle(&self, cell: &Arc<Cell>, now: Timestamp) {
         let mut guard = cell.lock();
-        let reported = guard.reported;
-        for watched in &mut guard.watches {
+        let state = &mut *guard;
+        for index in 0..state.watches.len() {
+            let problem = self.problem(state, &state.watches[index].watch, now);
+            let lost = state.lost;
+            let watched = &mut state.watches[index];
             self.send_off(cell, watched, now);
-            let problem = self.problem(&watched.watch, reported, now);
             let code = watched.watch.code(problem.as_ref(), now);
             self.note_starving(cell, watched, problem.as_ref(), now);
             if watched.said != Some(code) {
                 watched.said = Some(code);
-                let report = self.report_of(&mut watched.watch, problem.as_ref(), now);
+                let report = self.report_of(&mut watched.watch, problem.as_ref(), lost, now);
                 tracing::debug!(watch = %watched.watch.subject().key(), code = code.as_str(), "verdict changed");
                 watched.reports.send_replace(Some(Arc::new(report)));
             }
@@ -371,23 +359,31 @@ impl Engine {
     /// The report of a watch as it is now.
     pub(super) fn current(&self, cell: &Cell, key: &WatchKey, now: Timestamp) -> Option<Report> {
         let mut guard = cell.lock();
-        let reported = guard.reported;
-        let watched = guard.find(key)?;
-        let problem = self.problem(&watched.watch, reported, now);
-        Some(self.report_of(&mut watched.watch, problem.as_ref(), now))
+        let state = &mut *guard;
+        let known = |watched: &Watched| watched.watch.subject().key() == *key;
+        let index = state.watches.iter().position(known)?;
+        let problem = self.problem(state, &state.watches[index].watch, now);
+        let watch = &mut state.watches[index].watch;
+        Some(self.report_of(watch, problem.as_ref(), state.lost, now))
     }
 
     /// The report of a watch that is not in memory.
     pub(super) fn at_rest(&self, mut watch: Watch, now: Timestamp) -> Report {
-        let problem = self.problem(&watch, None, now);
-        self.report_of(&mut watch, problem.as_ref(), now)
+        let problem = self.problem(&CellState::default(), &watch, now);
+        self.report_of(&mut watch, problem.as_ref(), 0, now)
     }
 
-    fn report_of(&self, watch: &mut Watch, problem: Option<&Problem>, now: Timestamp) -> Report {
+    fn report_of(
+        &self,
+        watch: &mut Watch,
+        problem: Option<&Problem>,
+        lost_here: u64,
+        now: Timestamp,
+    ) -> Report {
         let finding = watch.finding(problem, now);
         let (streams, lost) = {
             let logs = self.logs();
-            (logs.streams(), logs.lost())
+            (logs.streams(), logs.lost().saturating_add(lost_here))
         };
         let decision = watch.decision();
         Report {
@@ -408,19 +404,10 @@ impl Engine {
         }
     }
 
-    fn problem(
-        &self,
-        watch: &Watch,
-        reported: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Option<Problem> {
-        let view = View {
-            stale_after: watch.policy().stale_after,
-            lease: millis(self.settings.proxy_lease_ms),
-            reported,
-            watched_since: watch.opened(),
-        };
-        self.logs().problem(view, now)
+    fn problem(&self, state: &CellState, watch: &Watch, now: Timestamp) -> Option<Problem> {
+        let view = state.view(watch, millis(self.settings.proxy_lease_ms));
+        let heard = |replica: &str| state.heard.contains(replica);
+        self.logs().problem(view, heard, now)
     }
 
     fn send_off(&self, cell: &Arc<Cell>, watched: &mut Watched, now: Timestamp) {
@@ -468,14 +455,5 @@ impl Engine {
             };
             watched.starving = Some((since, self.work.try_send(work).is_ok()));
         }
-    }
-}
-
-impl Cell {
-    fn watches(&self, revision: &RevisionName) -> bool {
-        self.lock()
-            .watches
-            .iter()
-            .any(|watched| watched.watch.subject().arm(revision).is_some())
     }
 }

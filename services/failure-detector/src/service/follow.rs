@@ -6,7 +6,8 @@ use slipway_platform::{Error, Result, clock::Timestamp};
 use tokio::sync::watch as channel;
 
 use super::FailureDetector;
-use super::engine::Cell;
+use super::cell::Cell;
+use super::judges;
 use super::report::Report;
 use crate::domain::policy::Policy;
 use crate::domain::subject::{Subject, WatchKey};
@@ -45,7 +46,7 @@ impl FailureDetector {
     /// stable revision under the same key begins afresh.
     pub async fn follow(&self, request: FollowRequest) -> Result<Follow> {
         let key = request.subject.key();
-        let cell = self.engine().cell(&request.subject.endpoint)?;
+        let cell = self.judged_cell(&request.subject.endpoint)?;
         let mut stored = Stored::NotRead;
         let reports = loop {
             if let Some(reports) = self.join(&cell, &request, stored)? {
@@ -75,6 +76,9 @@ impl FailureDetector {
         let now = self.now();
         let out_of_range = |error| Error::internal("judgement", error);
         let mut guard = cell.lock();
+        if guard.gone {
+            return Err(judges::moved(&cell.endpoint));
+        }
         let known = guard
             .find(&key)
             .map(|watched| *watched.watch.subject() == request.subject);
@@ -88,14 +92,15 @@ impl FailureDetector {
         };
         if known != Some(true) {
             let watch = match stored {
-                Some(state) => Watch::resume(*state),
+                Some(state) => Watch::resume(state.after_a_stop()),
                 None => self.fresh(request, now),
             };
             guard.put(watch.map_err(out_of_range)?, now);
         }
         let stable = request.subject.stable.as_ref();
+        let codes = &request.policy.grpc_failure_codes;
         let history = stable
-            .map(|stable| guard.recent(stable, now))
+            .map(|stable| guard.recent(stable, codes, now))
             .unwrap_or_default();
         let watched = guard
             .find(&key)
@@ -127,6 +132,11 @@ impl FailureDetector {
 }
 
 impl Follow {
+    /// What is said when the watch is gone, since this replica no longer judges the endpoint.
+    pub fn gone(&self) -> Error {
+        judges::moved(&self.cell.endpoint)
+    }
+
     /// The report as it is now.
     pub fn current(&mut self) -> Option<Report> {
         self.reports.mark_unchanged();

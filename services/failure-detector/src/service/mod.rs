@@ -3,8 +3,12 @@
 //! [`engine`] holds every watch in memory and judges on arrival, without I/O. A decision that it reaches goes
 //! through a bounded channel to [`decide`], which stores it with its alert, its event and its notifications in one
 //! transaction, and only then lets the watch say it. The rest are use cases over the store.
+//!
+//! Where several replicas share the database, [`judges`] decides which one judges an endpoint, and [`readers`] gives
+//! it what the proxies of the others report.
 
 mod alerts;
+mod cell;
 mod channels;
 mod checkpoint;
 mod decide;
@@ -12,8 +16,11 @@ mod deployment;
 mod engine;
 mod follow;
 mod id_window;
+mod judges;
 mod notify;
 mod queries;
+mod readers;
+mod replicas;
 mod report;
 mod upkeep;
 
@@ -24,21 +31,25 @@ use slipway_platform::{
     Result,
     clock::{SharedClock, Timestamp},
     db::Db,
+    lease::Leases,
     tasks::Nudge,
 };
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 
-pub use alerts::{AlertChange, AlertQuery};
+pub use alerts::{AlertChange, AlertFeed, AlertQuery};
 pub use channels::ChannelWish;
 pub use decide::Work;
 pub use deployment::DeploymentNews;
 pub use engine::{Engine, Observation, Place, Reported};
 pub use follow::{Follow, FollowRequest};
+pub use judges::Judge;
 pub use queries::{MonitorView, Recomputed};
+pub use readers::{BookNews, BookReader};
+pub use replicas::{LinkNews, Replicas};
 pub use report::Report;
 
 use crate::config::Config;
-use crate::domain::alert::Alert;
+use crate::metrics;
 
 /// The detector's use cases; cheap to clone.
 #[derive(Clone)]
@@ -51,24 +62,28 @@ struct Inner {
     clock: SharedClock,
     config: Config,
     engine: Engine,
-    changed_alerts: broadcast::Sender<Alert>,
+    replicas: Replicas,
     deliveries: Nudge,
 }
 
-/// Changes of alerts that a slow `WatchAlerts` may lag behind before it has to read them again.
-const ALERTS_LAG_MAX: usize = 1024;
-
 impl FailureDetector {
     /// A detector without watches, and the work that it will ask for.
-    pub fn new(db: Db, clock: SharedClock, config: Config) -> (Self, mpsc::Receiver<Work>) {
+    pub fn new(
+        db: Db,
+        clock: SharedClock,
+        config: Config,
+        leases: Leases,
+    ) -> (Self, mpsc::Receiver<Work>) {
         let (work, todo) = mpsc::channel(config.limits.decisions_max);
-        let engine = Engine::new(config.judgement.clone(), work);
+        let books = db.is_shared().then_some(config.limits.forward_runs_max);
+        let engine = Engine::new(config.judgement.clone(), work, books);
+        let replicas = Replicas::new(leases, db.is_shared());
         let inner = Inner {
             db,
             clock,
             config,
             engine,
-            changed_alerts: broadcast::channel(ALERTS_LAG_MAX).0,
+            replicas,
             deliveries: Nudge::new(),
         };
         (
@@ -82,6 +97,11 @@ impl FailureDetector {
     /// What judges.
     pub fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    /// What is known of the other replicas.
+    pub fn replicas(&self) -> &Replicas {
+        &self.inner.replicas
     }
 
     /// The settings.
@@ -104,18 +124,34 @@ impl FailureDetector {
         self.inner.deliveries.clone()
     }
 
-    /// Goes on with the watches that were judging when the detector stopped.
+    /// Looks for what only time, the log streams or the leases have changed.
+    pub fn look(&self) {
+        self.leave_lost();
+        self.engine().look(self.now());
+        let (streams, lost) = {
+            let mut logs = self.engine().logs();
+            (logs.own().streams(), logs.lost())
+        };
+        let cells = self.engine().all();
+        let unmeasurable = cells.iter().filter(|cell| cell.lock().is_unmeasurable());
+        metrics::seen(streams, lost, cells.len(), unmeasurable.count());
+    }
+
+    /// Goes on with the watches that were judging when the detector stopped, and that no other replica judges now.
     pub async fn resume(&self) -> Result<()> {
-        let idle = Duration::from_millis(self.config().judgement.watch_idle_ms);
-        let since = self.now() - idle;
+        if self.db().is_shared() {
+            return self.take_over().await.map(drop);
+        }
         let limit = i64::try_from(self.config().judgement.endpoints_max).unwrap_or(i64::MAX);
         let mut reader = self.db().read().await?;
+        let since = self.idle_since();
         let states = crate::store::watches::updated_after(&mut reader, since, limit).await?;
         drop(reader);
         let mut resumed = 0;
         for state in states {
             let key = state.subject.key();
-            match self.engine().insert(state, self.now()) {
+            let cell = self.engine().cell(&state.subject.endpoint);
+            match cell.and_then(|cell| self.engine().insert(&cell, state, self.now())) {
                 Ok(()) => resumed += 1,
                 Err(error) => tracing::error!(watch = %key, %error, "stored watch cannot go on"),
             }
@@ -124,5 +160,10 @@ impl FailureDetector {
             tracing::info!(watches = resumed, "went on with stored evidence");
         }
         Ok(())
+    }
+
+    /// A watch that was written before then rests.
+    fn idle_since(&self) -> Timestamp {
+        self.now() - Duration::from_millis(self.config().judgement.watch_idle_ms)
     }
 }

@@ -36,14 +36,10 @@ const ALERTS_MAX: i64 = 100;
 impl FailureDetector {
     /// What a watch says now.
     pub async fn verdict(&self, key: &WatchKey) -> Result<Report> {
-        let endpoint = match key {
-            WatchKey::Rollout(rollout) => rollout.endpoint(),
-            WatchKey::Steady(endpoint) => endpoint,
-        };
         let now = self.now();
         let in_memory = self
             .engine()
-            .existing(endpoint)
+            .existing(key.endpoint())
             .and_then(|cell| self.engine().current(&cell, key, now));
         if let Some(report) = in_memory {
             return Ok(report);

@@ -4,16 +4,23 @@ use slipway_platform::{Result, clock::Timestamp};
 
 use super::FailureDetector;
 use crate::config::days;
+use crate::metrics;
 use crate::store;
 
 /// Rows that one run removes at most from each table.
 const COLLECT_MAX: i64 = 1_000;
 
 impl FailureDetector {
-    /// One round.
+    /// One round of what each replica does for itself.
     pub async fn upkeep(&self) -> Result<()> {
+        self.rest_idle().await
+    }
+
+    /// One round of what one replica does for all.
+    pub async fn upkeep_of_all(&self) -> Result<()> {
         self.tick_alerts().await?;
-        self.rest_idle();
+        let mut reader = self.db().read().await?;
+        metrics::alerts_open(store::alerts::count_open(&mut reader).await?);
         Ok(())
     }
 
@@ -28,6 +35,7 @@ impl FailureDetector {
             + store::decisions::collect(&mut tx, before(retention.decisions_days), COLLECT_MAX)
                 .await?
             + store::watches::collect(&mut tx, before(retention.watches_days), COLLECT_MAX).await?
+            + store::judges::collect(&mut tx, before(retention.watches_days), COLLECT_MAX).await?
             + store::deliveries::collect(&mut tx, before(retention.deliveries_days), COLLECT_MAX)
                 .await?;
         if removed == 0 {

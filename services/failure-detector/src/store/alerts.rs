@@ -29,9 +29,11 @@ pub struct Wanted {
 
 /// Inserts a new alert.
 pub async fn insert(conn: &mut AnyConnection, alert: &Alert) -> Result<()> {
+    let changed = next_change(conn).await?;
     sqlx::query(
         "INSERT INTO alerts (id, environment, endpoint, revision, code, state, open_key, silenced_until, \
-         started_at, ended_at, generation, document) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         started_at, ended_at, generation, document, changed) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(alert.name.id().to_string())
     .bind(alert.name.environment().id())
@@ -45,6 +47,7 @@ pub async fn insert(conn: &mut AnyConnection, alert: &Alert) -> Result<()> {
     .bind(alert.end.map(|at| at.0))
     .bind(alert.generation)
     .bind(alert.to_bytes())
+    .bind(changed)
     .execute(conn)
     .await?;
     Ok(())
@@ -54,9 +57,10 @@ pub async fn insert(conn: &mut AnyConnection, alert: &Alert) -> Result<()> {
 pub async fn save(conn: &mut AnyConnection, mut alert: Alert) -> Result<Alert> {
     let read_at = alert.generation;
     alert.generation += 1;
+    let changed = next_change(conn).await?;
     let result = sqlx::query(
         "UPDATE alerts SET state = $1, open_key = $2, silenced_until = $3, ended_at = $4, generation = $5, \
-         document = $6 WHERE id = $7 AND generation = $8",
+         document = $6, changed = $7 WHERE id = $8 AND generation = $9",
     )
     .bind(alert.state.as_str())
     .bind(open_key(&alert))
@@ -64,6 +68,7 @@ pub async fn save(conn: &mut AnyConnection, mut alert: Alert) -> Result<Alert> {
     .bind(alert.end.map(|at| at.0))
     .bind(alert.generation)
     .bind(alert.to_bytes())
+    .bind(changed)
     .bind(alert.name.id().to_string())
     .bind(read_at)
     .execute(conn)
@@ -172,6 +177,55 @@ pub async fn list(
         select.and("id", "<", after);
     }
     many(select.fetch(conn, "id DESC", limit).await?)
+}
+
+/// The number of the newest change.
+pub async fn last_change(conn: &mut AnyConnection) -> Result<i64> {
+    let row: (i64,) = sqlx::query_as("SELECT changes FROM alert_changes WHERE id = 1")
+        .fetch_one(conn)
+        .await?;
+    Ok(row.0)
+}
+
+/// Reads the alerts of an environment and endpoint (none: all) that changed after the change `after`, in the order
+/// of their last changes, at most `limit`; with the numbers of those.
+pub async fn changed_after(
+    conn: &mut AnyConnection,
+    environment: Option<&str>,
+    endpoint: Option<&str>,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(i64, Alert)>> {
+    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT changed, document FROM alerts WHERE changed > $1 AND ($2 = '' OR environment = $2) \
+         AND ($3 = '' OR endpoint = $3) ORDER BY changed LIMIT $4",
+    )
+    .bind(after)
+    .bind(environment.unwrap_or_default())
+    .bind(endpoint.unwrap_or_default())
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|(changed, document)| Ok((*changed, Alert::from_bytes(document)?)))
+        .collect()
+}
+
+/// How many are open.
+pub async fn count_open(conn: &mut AnyConnection) -> Result<i64> {
+    let row: (i64,) = sqlx::query_as("SELECT COUNT(*) FROM alerts WHERE open_key IS NOT NULL")
+        .fetch_one(conn)
+        .await?;
+    Ok(row.0)
+}
+
+async fn next_change(conn: &mut AnyConnection) -> Result<i64> {
+    let row: (i64,) = sqlx::query_as(
+        "UPDATE alert_changes SET changes = changes + 1 WHERE id = 1 RETURNING changes",
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(row.0)
 }
 
 /// Forgets alerts that were over before `before`, at most `limit`. Returns how many.

@@ -7,6 +7,7 @@ pub mod channels;
 pub mod decisions;
 pub mod deliveries;
 mod documents;
+pub mod judges;
 mod select;
 pub mod watches;
 
@@ -15,7 +16,13 @@ use slipway_platform::{Error, migrate::Migrations};
 /// The tables; the name is also the event source, `//slipway/failure-detector`.
 pub static MIGRATIONS: Migrations = Migrations {
     name: "failure-detector",
-    steps: &[("0001_init", include_str!("../../migrations/0001_init.sql"))],
+    steps: &[
+        ("0001_init", include_str!("../../migrations/0001_init.sql")),
+        (
+            "0002_replicas",
+            include_str!("../../migrations/0002_replicas.sql"),
+        ),
+    ],
 };
 
 /// A stored document that this program cannot read.

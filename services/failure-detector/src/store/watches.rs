@@ -1,6 +1,6 @@
 //! The table `watches`.
 
-use slipway_platform::{Result, clock::Timestamp};
+use slipway_platform::{Result, clock::Timestamp, names::EndpointName};
 use sqlx::AnyConnection;
 
 use super::documents::Document;
@@ -44,6 +44,27 @@ pub async fn updated_after(
     let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
         "SELECT document FROM watches WHERE updated_at > $1 ORDER BY updated_at DESC LIMIT $2",
     )
+    .bind(after.0)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|(document,)| Ok(WatchState::from_bytes(document)?))
+        .collect()
+}
+
+/// Reads the watches of an endpoint that were updated after `after`, the newest first, at most `limit`.
+pub async fn of_endpoint(
+    conn: &mut AnyConnection,
+    endpoint: &EndpointName,
+    after: Timestamp,
+    limit: i64,
+) -> Result<Vec<WatchState>> {
+    let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
+        "SELECT document FROM watches WHERE endpoint = $1 AND updated_at > $2 \
+         ORDER BY updated_at DESC LIMIT $3",
+    )
+    .bind(endpoint.to_string())
     .bind(after.0)
     .bind(limit)
     .fetch_all(conn)

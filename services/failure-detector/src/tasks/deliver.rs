@@ -12,6 +12,7 @@ use slipway_platform::{Result, names::ChannelName};
 use crate::config::millis;
 use crate::delivery::{Outcome, Sender};
 use crate::domain::channel::next_attempt;
+use crate::metrics;
 use crate::service::FailureDetector;
 use crate::store::{
     channels, deliveries,
@@ -76,6 +77,10 @@ impl Deliverer {
                 .send(&channel, &delivery.id, &delivery.notification, now)
                 .await;
             delivery.attempts += 1;
+            metrics::delivered(match outcome {
+                Outcome::Taken => "ok",
+                Outcome::Gone | Outcome::Failed(_) => "failed",
+            });
             let mut tx = self.detector.db().begin().await?;
             let mut go_on = false;
             match outcome {

@@ -8,32 +8,38 @@ use std::time::Duration;
 
 use slipway_platform::{
     Result,
-    clock::SharedClock,
-    events::{EventBus, consumer},
+    events::Consumer,
     tasks::{Nudge, Tasks},
 };
 use tokio::sync::mpsc;
 
 use crate::config::millis;
 use crate::delivery::Sender;
+use crate::metrics;
+use crate::peers::links;
 use crate::service::{FailureDetector, Work};
 
 /// How often silences and idle watches are looked for.
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often old rows are looked for.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked who is alive, and whose work nobody does.
+const REPLICAS_EVERY: Duration = Duration::from_millis(500);
+const TAKE_OVER_EVERY: Duration = Duration::from_millis(500);
 /// How often the queue of notifications is looked at without a nudge.
 const DELIVER_EVERY: Duration = Duration::from_secs(1);
 
+/// What it does on events.
+pub fn consumers(detector: &FailureDetector) -> Vec<Arc<dyn Consumer>> {
+    vec![Arc::new(deployment::DeploymentConsumer::new(
+        detector.clone(),
+    ))]
+}
+
 /// Starts them all.
-pub fn spawn(
-    tasks: &Tasks,
-    detector: &FailureDetector,
-    work: mpsc::Receiver<Work>,
-    bus: Arc<dyn EventBus>,
-    clock: SharedClock,
-) -> Result<()> {
+pub fn spawn(tasks: &Tasks, detector: &FailureDetector, work: mpsc::Receiver<Work>) -> Result<()> {
     let settings = &detector.config().judgement;
+    metrics::begin();
     tasks.spawn("decisions", detector.clone().work(work, tasks.token()));
     every(
         tasks,
@@ -41,7 +47,7 @@ pub fn spawn(
         "look",
         millis(settings.look_every_ms),
         |detector| async move {
-            detector.engine().look(detector.now());
+            detector.look();
             Ok(())
         },
     );
@@ -59,19 +65,31 @@ pub fn spawn(
         UPKEEP_EVERY,
         |detector| async move { detector.upkeep().await },
     );
-    every(
-        tasks,
-        detector,
-        "collect",
-        COLLECT_EVERY,
-        |detector| async move { detector.collect().await },
+    let leases = detector.replicas().leases();
+    let upkeep = leases.campaign("upkeep");
+    let one = detector.clone();
+    tasks.every_while(
+        "upkeep of all",
+        upkeep.clone(),
+        UPKEEP_EVERY,
+        Nudge::new(),
+        move || {
+            let detector = one.clone();
+            async move { detector.upkeep_of_all().await }
+        },
     );
+    let one = detector.clone();
+    tasks.every_while("collect", upkeep, COLLECT_EVERY, Nudge::new(), move || {
+        let detector = one.clone();
+        async move { detector.collect().await }
+    });
     let deliverer = deliver::Deliverer::new(
         detector.clone(),
         Sender::new(&detector.config().notifications)?,
     );
-    tasks.every(
+    tasks.every_while(
         "notifications",
+        leases.campaign("notifications"),
         DELIVER_EVERY,
         detector.deliveries_nudge(),
         move || {
@@ -79,12 +97,29 @@ pub fn spawn(
             async move { deliverer.run_once().await }
         },
     );
-    let news = Arc::new(deployment::DeploymentConsumer::new(detector.clone()));
-    tasks.spawn(
-        "deployment news",
-        consumer::run(detector.db().clone(), bus, news, clock, tasks.token()),
-    );
+    if detector.db().is_shared() {
+        spawn_shared(tasks, detector);
+    }
     Ok(())
+}
+
+/// What is done only where there may be other replicas.
+fn spawn_shared(tasks: &Tasks, detector: &FailureDetector) {
+    every(
+        tasks,
+        detector,
+        "replicas",
+        REPLICAS_EVERY,
+        |detector| async move { detector.look_for_replicas().await },
+    );
+    tasks.spawn("links", links::run(detector.clone(), tasks.token()));
+    every(
+        tasks,
+        detector,
+        "take over",
+        TAKE_OVER_EVERY,
+        |detector| async move { detector.take_over().await.map(drop) },
+    );
 }
 
 fn every<F>(

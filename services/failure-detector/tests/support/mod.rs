@@ -32,6 +32,7 @@ use tonic::Streaming;
 use tonic::transport::Channel as Transport;
 
 pub mod receiver;
+pub mod replica;
 
 pub type Client = FailureDetectorServiceClient<Transport>;
 
@@ -69,9 +70,7 @@ pub struct Detector {
 
 /// Settings with short times, so that tests wait for little.
 pub fn settings(folder: &Path) -> Config {
-    let folder = folder.display();
     let env = [
-        ("STORAGE_URL", format!("sqlite:{folder}/detector.db")),
         ("JUDGEMENT__REPORT_EVERY_MS", "100".to_owned()),
         ("JUDGEMENT__CHECKPOINT_EVERY_MS", "50".to_owned()),
         ("JUDGEMENT__LOOK_EVERY_MS", "20".to_owned()),
@@ -79,7 +78,10 @@ pub fn settings(folder: &Path) -> Config {
         ("NOTIFICATIONS__WAITS_MS", "[0, 20, 20, 20]".to_owned()),
     ];
     let env = env.map(|(key, value)| (format!("SLIPWAY__FAILURE_DETECTOR__{key}"), value));
-    slipway_platform::config::load(DEFAULTS, Some("failure_detector"), None, env).unwrap()
+    let mut config: Config =
+        slipway_platform::config::load(DEFAULTS, Some("failure_detector"), None, env).unwrap();
+    config.storage = slipway_platform::testing::storage(folder);
+    config
 }
 
 impl Detector {
@@ -110,6 +112,7 @@ impl Detector {
             }
         };
         let client = within("the detector", connecting).await;
+        slipway_platform::testing::serving(&address).await;
         Self {
             client,
             address,
@@ -147,9 +150,9 @@ impl Detector {
         let mut subscription = self.bus.subscribe(group, &[topic]).await.unwrap();
         within(kind, async {
             loop {
-                let delivery = subscription.next().await.unwrap();
-                if delivery.event.r#type == kind {
-                    return delivery.event;
+                let event = subscription.next().await.unwrap().into_event().unwrap();
+                if event.r#type == kind {
+                    return event;
                 }
             }
         })

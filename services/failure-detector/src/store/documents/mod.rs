@@ -6,6 +6,7 @@ mod alert;
 mod channel;
 mod decision;
 mod evidence;
+mod judge;
 mod judgement;
 mod watch;
 
@@ -17,6 +18,7 @@ use slipway_platform::names::NameError;
 use super::Corrupt;
 use crate::domain::verdict::Code;
 pub use decision::StoredDecision;
+pub use judge::JudgeState;
 
 /// A domain type and its stored form.
 pub trait Document: Sized {

@@ -5,6 +5,7 @@ use slipway_platform::clock::Timestamp;
 use slipway_platform::config::Secret;
 
 use super::*;
+use crate::domain::books::Position;
 use crate::domain::channel::{Channel, Target};
 use crate::domain::notification::Notification;
 use crate::domain::outcome::Outcome;
@@ -96,6 +97,15 @@ fn channels_and_notifications_come_back_with_their_secrets() {
         Notification::from_bytes(&notification.to_bytes()).unwrap(),
         notification
     );
+}
+
+#[test]
+fn what_a_judge_leaves_comes_back() {
+    let state = JudgeState {
+        positions: [("a".to_owned(), Position { book: 2, number: 7 })].into(),
+        nodes: vec!["p".to_owned()],
+    };
+    assert_eq!(JudgeState::from_bytes(&state.to_bytes()).unwrap(), state);
 }
 
 #[test]
