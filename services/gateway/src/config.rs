@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use slipway_platform::config::Validate;
 use slipway_platform::error::Violations;
+use slipway_platform::grpc::addresses;
 use tonic::transport::Endpoint;
 
 /// The commented defaults.
@@ -21,6 +22,8 @@ const REQUEST_HEAD_BYTES_MIN: usize = 8192;
 pub struct Config {
     /// Where it listens.
     pub listen: String,
+    /// Where it shows its metrics and its health; empty for nowhere.
+    pub admin_listen: String,
     /// Who this proxy is.
     pub node_id: String,
     /// The kind of proxy that it is.
@@ -117,6 +120,10 @@ impl Config {
     }
 }
 
+fn is_usable(url: &str) -> bool {
+    url.starts_with("http://") && Endpoint::from_shared(url.to_owned()).is_ok()
+}
+
 impl Validate for Config {
     fn validate(&self, problems: &mut Violations) {
         for (field, text) in [
@@ -133,9 +140,12 @@ impl Validate for Config {
             ("control_plane", &self.control_plane),
             ("access_log_service", &self.access_log_service),
         ] {
-            let usable = url.is_empty()
-                || (url.starts_with("http://") && Endpoint::from_shared(url.clone()).is_ok());
-            problems.require(usable, field, "must be a URL such as http://127.0.0.1:7403");
+            let usable = url.is_empty() || addresses(url).all(is_usable);
+            problems.require(
+                usable,
+                field,
+                "must be a URL such as http://127.0.0.1:7403, or several with commas between them",
+            );
         }
         for (field, number) in [
             ("control.reconnect_min_ms", self.control.reconnect_min_ms),

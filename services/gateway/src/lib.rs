@@ -25,18 +25,22 @@ pub mod upstream;
 pub mod xds;
 
 use std::error::Error as StdError;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::config::core::v3::{Node, node};
 use slipway_platform::clock::SystemClock;
-use slipway_platform::tasks::{Nudge, Tasks};
+use slipway_platform::config::bind;
+use slipway_platform::grpc::{GrpcConfig, Port, ServeOptions, addresses};
+use slipway_platform::tasks::{Dependency, Nudge, State, Tasks};
 use slipway_platform::{Error, Result};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
 use tonic::transport::Endpoint;
 
 use access_log::AccessLog;
@@ -45,8 +49,10 @@ pub use config::{Config, DEFAULTS, SECTION};
 use proxy::{Proxy, ProxySettings, ServerSettings};
 use snapshot::Current;
 use upstream::{PoolLimits, Pools};
-use xds::{Saved, State};
+use xds::Saved;
 
+/// How often a gateway without a configuration looks whether it has one, to say that it is ready.
+const CONFIGURED_CHECK: Duration = Duration::from_millis(100);
 /// How often idle upstream connections are looked through.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// How long one connect to the control plane or the access log service may take.
@@ -65,6 +71,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let current = Current::default();
     let pools = pools(&config);
     let log = start_access_log(&config, &tasks)?;
+    start_admin(&config, address, current.clone(), &tasks)?;
     start_xds(&config, &tasks, pools.clone(), current.clone())?;
     tasks.every(
         "close-idle-connections",
@@ -80,9 +87,69 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     };
     let proxy = Arc::new(Proxy::new(current, log, Arc::new(SystemClock), settings));
     tracing::info!(%address, node = config.node_id, control_plane = config.control_plane, "gateway listens");
-    proxy::serve(listener, proxy, server_settings(&config), shutdown).await;
+    let lost = tokio::select! {
+        () = proxy::serve(listener, proxy, server_settings(&config), shutdown) => None,
+        why = failed(&tasks) => Some(why),
+    };
     tasks.join(STOP_DEADLINE).await;
     tracing::info!("gateway stopped");
+    match lost {
+        None => Ok(()),
+        Some(why) => Err(Error::internal("run the gateway", why)),
+    }
+}
+
+/// Waits until one of the tasks that the gateway needs is lost, and says which.
+async fn failed(tasks: &Tasks) -> String {
+    let mut states = tasks.readiness().subscribe();
+    loop {
+        if let State::Failed(why) = &*states.borrow_and_update() {
+            return why.clone();
+        }
+        if states.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Serves `/metrics`, `/healthz` and `/readyz` where the settings say. Ready is a gateway that has a configuration.
+fn start_admin(
+    config: &Config,
+    address: SocketAddr,
+    current: Current,
+    tasks: &Tasks,
+) -> Result<()> {
+    if config.admin_listen.is_empty() {
+        return Ok(());
+    }
+    // Who lets everybody reach the proxy has said --insecure.
+    let insecure = !address.ip().is_loopback();
+    let listener = bind(&config.admin_listen, "gateway.admin_listen", insecure)?;
+    let ready = tasks.readiness();
+    ready.depend(
+        "control_plane",
+        Dependency::Waiting("waiting for a first configuration".to_owned()),
+    );
+    let port = Port::new(ServeOptions {
+        name: SECTION,
+        listener,
+        config: GrpcConfig::default(),
+        shutdown: tasks.token(),
+        ready: ready.clone(),
+    })?;
+    let opening = port.opening();
+    tasks.spawn("admin", port.serve());
+    let token = tasks.token();
+    tasks.spawn("readiness", async move {
+        while !token.is_cancelled() && !current.load().configured {
+            let _ = token
+                .run_until_cancelled(tokio::time::sleep(CONFIGURED_CHECK))
+                .await;
+        }
+        ready.depend("control_plane", Dependency::Ok);
+        opening.open(Routes::default(), None, 0);
+        token.cancelled().await;
+    });
     Ok(())
 }
 
@@ -116,7 +183,7 @@ fn start_access_log(config: &Config, tasks: &Tasks) -> Result<AccessLog> {
     }
     let (log, queue) = AccessLog::bounded(config.access_log.buffer_max);
     let settings = access_log::ClientSettings {
-        endpoint: endpoint(&config.access_log_service, config)?,
+        endpoints: endpoints(&config.access_log_service, config)?,
         node: node(config),
         log_name: config.access_log.name.clone(),
         flush_interval: Duration::from_millis(config.access_log.flush_interval_ms),
@@ -130,7 +197,7 @@ fn start_access_log(config: &Config, tasks: &Tasks) -> Result<AccessLog> {
 }
 
 fn start_xds(config: &Config, tasks: &Tasks, pools: Arc<Pools>, current: Current) -> Result<()> {
-    let mut state = State::new(config.listener_name.clone(), pools, current);
+    let mut state = xds::State::new(config.listener_name.clone(), pools, current);
     let save = (!config.saved_configuration.is_empty()).then(|| {
         let path = PathBuf::from(&config.saved_configuration);
         restore(&path, &mut state);
@@ -139,7 +206,7 @@ fn start_xds(config: &Config, tasks: &Tasks, pools: Arc<Pools>, current: Current
         save
     });
     let settings = xds::ClientSettings {
-        endpoint: endpoint(&config.control_plane, config)?,
+        endpoints: endpoints(&config.control_plane, config)?,
         node: node(config),
         response_bytes_max: config.control.response_bytes_max,
         backoff: backoff(config),
@@ -152,7 +219,7 @@ fn start_xds(config: &Config, tasks: &Tasks, pools: Arc<Pools>, current: Current
     Ok(())
 }
 
-fn restore(path: &std::path::Path, state: &mut State) {
+fn restore(path: &std::path::Path, state: &mut xds::State) {
     let restored = match Saved::read(path) {
         Ok(None) => return,
         Ok(Some(saved)) => saved.restore(state),
@@ -178,6 +245,10 @@ fn node(config: &Config) -> Node {
         )),
         ..Node::default()
     }
+}
+
+fn endpoints(list: &str, config: &Config) -> Result<Vec<Endpoint>> {
+    addresses(list).map(|url| endpoint(url, config)).collect()
 }
 
 fn endpoint(url: &str, config: &Config) -> Result<Endpoint> {

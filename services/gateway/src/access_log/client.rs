@@ -28,8 +28,8 @@ const MESSAGES_IN_FLIGHT: usize = 4;
 /// How records are sent.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
-    /// The service, such as `http://127.0.0.1:7404`.
-    pub endpoint: Endpoint,
+    /// The replicas of the service, at least one; after a failure the next is tried.
+    pub endpoints: Vec<Endpoint>,
     /// Who sends.
     pub node: Node,
     /// The log's name.
@@ -54,6 +54,8 @@ pub struct Client {
     unsent: Vec<Numbered>,
     more_is_due: bool,
     dropped_reported: u64,
+    /// Which replica's turn it is.
+    turn: usize,
 }
 
 /// Why a stream ended.
@@ -78,6 +80,7 @@ impl Client {
             unsent: Vec::new(),
             more_is_due: false,
             dropped_reported: 0,
+            turn: 0,
         }
     }
 
@@ -96,6 +99,7 @@ impl Client {
                 tracing::warn!(reason, "no access log stream; records wait in the queue");
             }
             silent = !worked;
+            self.turn = self.turn.wrapping_add(1);
             if shutdown
                 .run_until_cancelled(backoff.pause())
                 .await
@@ -113,7 +117,8 @@ impl Client {
 
     async fn stream(&mut self, shutdown: &CancellationToken) -> End {
         // Connected before a record is taken, so that none is lost to a service that is not there.
-        let channel = match self.settings.endpoint.connect().await {
+        let endpoints = &self.settings.endpoints;
+        let channel = match endpoints[self.turn % endpoints.len()].connect().await {
             Ok(channel) => channel,
             Err(error) => {
                 return End::Broken {

@@ -27,8 +27,8 @@ const REQUESTS_IN_FLIGHT: usize = 64;
 /// How the control plane is reached.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
-    /// The control plane, such as `http://127.0.0.1:7403`.
-    pub endpoint: Endpoint,
+    /// The replicas of the control plane, at least one; after a failure the next is tried.
+    pub endpoints: Vec<Endpoint>,
     /// Who asks.
     pub node: Node,
     /// Largest response.
@@ -46,6 +46,8 @@ pub struct Client {
     state: State,
     save: Option<watch::Sender<Option<Arc<Saved>>>>,
     warming_until: Option<Instant>,
+    /// Which replica's turn it is.
+    turn: usize,
 }
 
 /// Why a stream ended.
@@ -66,6 +68,7 @@ impl Client {
             state,
             save,
             warming_until: None,
+            turn: 0,
         }
     }
 
@@ -88,6 +91,7 @@ impl Client {
                 );
             }
             silent = !worked;
+            self.turn = self.turn.wrapping_add(1);
             if shutdown
                 .run_until_cancelled(backoff.pause())
                 .await
@@ -108,9 +112,9 @@ impl Client {
     }
 
     async fn follow(&mut self, worked: &mut bool) -> Result<String, String> {
-        let channel = self
-            .settings
-            .endpoint
+        let endpoints = &self.settings.endpoints;
+        let endpoint = &endpoints[self.turn % endpoints.len()];
+        let channel = endpoint
             .connect()
             .await
             .map_err(|error| crate::chain(&error))?;
@@ -129,7 +133,7 @@ impl Client {
             .stream_aggregated_resources(ReceiverStream::new(outgoing))
             .await;
         let mut responses = streaming.map_err(|status| status.to_string())?.into_inner();
-        tracing::info!("following the control plane");
+        tracing::info!(control_plane = %endpoint.uri(), "following the control plane");
         loop {
             let warm_at = self.warming_until;
             let answers = tokio::select! {
