@@ -82,6 +82,9 @@ pub enum Command {
     Rules(Group<commands::rules::Action>),
     /// Alerts: anomalies on endpoints.
     Alerts(Group<commands::alerts::Action>),
+    /// The databases themselves, while nothing runs on them.
+    #[command(subcommand)]
+    Storage(commands::storage::Action),
     /// Everything that happens, as it happens.
     Events(Group<commands::events::Action>),
 }

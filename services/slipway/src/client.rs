@@ -10,6 +10,7 @@ use slipway_platform::grpc::{TracedChannel, channel};
 use slipway_proto::deployer::v1::deployer_service_client::DeployerServiceClient;
 use slipway_proto::detector::v1::failure_detector_service_client::FailureDetectorServiceClient;
 use slipway_proto::evaluator::v1::evaluator_service_client::EvaluatorServiceClient;
+use slipway_proto::event::v1::event_service_client::EventServiceClient;
 use slipway_proto::registry::v1::registry_service_client::RegistryServiceClient;
 use tonic::Status;
 
@@ -148,6 +149,46 @@ pub fn url(address: &str) -> String {
     }
 }
 
+/// One of the four services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Service {
+    /// Models, versions, artifacts, aliases.
+    Registry,
+    /// Suites and evaluations.
+    Evaluator,
+    /// Environments, endpoints, rollouts, rules.
+    Deployer,
+    /// Verdicts and alerts.
+    FailureDetector,
+}
+
+impl Service {
+    /// What its events say that they are from.
+    pub fn source(self) -> String {
+        format!("//slipway/{self}")
+    }
+}
+
+impl std::fmt::Display for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Service::Registry => "registry",
+            Service::Evaluator => "evaluator",
+            Service::Deployer => "deployer",
+            Service::FailureDetector => "failure-detector",
+        })
+    }
+}
+
+/// The events of one service.
+#[derive(Debug, Clone)]
+pub struct Events {
+    /// Whose.
+    pub service: Service,
+    /// Its client.
+    pub client: EventServiceClient<TracedChannel>,
+}
+
 /// The clients of the four services. Connections are made at the first call.
 #[derive(Debug, Clone)]
 pub struct Clients {
@@ -159,6 +200,8 @@ pub struct Clients {
     pub deployer: DeployerServiceClient<TracedChannel>,
     /// Verdicts and alerts.
     pub detector: FailureDetectorServiceClient<TracedChannel>,
+    /// The events of each.
+    pub events: [Events; 4],
 }
 
 impl Clients {
@@ -166,12 +209,34 @@ impl Clients {
     pub fn new(addresses: &Addresses) -> Result<Self, Failure> {
         let channel =
             |address: &str| channel(address).map_err(|error| Failure::usage(error.to_string()));
+        let (registry, evaluator) = (
+            channel(&addresses.registry)?,
+            channel(&addresses.evaluator)?,
+        );
+        let deployer = channel(&addresses.deployer)?;
+        let detector = channel(&addresses.failure_detector)?;
+        let events = |service, channel: &TracedChannel| Events {
+            service,
+            client: EventServiceClient::new(channel.clone()),
+        };
         Ok(Self {
-            registry: RegistryServiceClient::new(channel(&addresses.registry)?),
-            evaluator: EvaluatorServiceClient::new(channel(&addresses.evaluator)?),
-            deployer: DeployerServiceClient::new(channel(&addresses.deployer)?),
-            detector: FailureDetectorServiceClient::new(channel(&addresses.failure_detector)?),
+            events: [
+                events(Service::Registry, &registry),
+                events(Service::Evaluator, &evaluator),
+                events(Service::Deployer, &deployer),
+                events(Service::FailureDetector, &detector),
+            ],
+            registry: RegistryServiceClient::new(registry),
+            evaluator: EvaluatorServiceClient::new(evaluator),
+            deployer: DeployerServiceClient::new(deployer),
+            detector: FailureDetectorServiceClient::new(detector),
         })
+    }
+
+    /// The events of one service.
+    pub fn events_of(&self, service: Service) -> &Events {
+        // In the order of the enum.
+        &self.events[service as usize]
     }
 }
 

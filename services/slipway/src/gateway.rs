@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use slipway_gateway::{Config, DEFAULTS, SECTION};
 use slipway_platform::config;
-use slipway_platform::telemetry::{self, TelemetryConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{DATA_DIR, url};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
+use crate::telemetry;
 use crate::up::{self, Signals};
 
 /// The command line of `slipway gateway`.
@@ -38,14 +38,9 @@ pub struct GatewayArgs {
     /// Listen on an address that is not loopback, without TLS.
     #[arg(long)]
     insecure: bool,
-    /// What is logged to standard error.
-    #[arg(
-        long,
-        env = "SLIPWAY_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
-    log: String,
+    /// What is logged to standard error; the setting telemetry.filter unless given.
+    #[arg(long, env = "SLIPWAY_LOG", value_name = "FILTER")]
+    log: Option<String>,
     /// How the address is shown once it listens; with json, one object on one line.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -82,10 +77,7 @@ impl GatewayArgs {
 
 /// Does what `slipway gateway` says: serves until SIGINT or SIGTERM, then drains.
 pub async fn run(args: GatewayArgs) -> Result<Exit, Failure> {
-    telemetry::init(&TelemetryConfig {
-        filter: args.log.clone(),
-        ..TelemetryConfig::default()
-    })?;
+    let _telemetry = telemetry::of_program(args.log.as_deref(), args.config.as_deref())?;
     let mut signals = Signals::install()?;
     let settings = args.settings()?;
     let listener = config::bind(&settings.listen, "gateway.listen (--listen)", args.insecure)?;

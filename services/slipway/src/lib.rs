@@ -20,21 +20,27 @@ pub mod names;
 pub mod output;
 pub mod progress;
 pub mod strategies;
+mod telemetry;
 pub mod up;
 pub mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
+use tracing::{Instrument, Span};
 
 use cli::{Cli, Command};
 use failure::{Exit, Failure};
 use output::Format;
-use slipway_platform::telemetry::{self, TelemetryConfig};
 
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let name = matches.subcommand_name().unwrap_or_default().to_owned();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let format = cli.command.format();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -43,24 +49,35 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::other("cannot start", error).report(format),
     };
-    match runtime.block_on(run(cli.command)) {
+    match runtime.block_on(run(cli.command, &name)) {
         Ok(exit) => exit.into(),
         Err(failure) => failure.report(format),
     }
 }
 
-async fn run(command: Command) -> Result<Exit, Failure> {
+async fn run(command: Command, name: &str) -> Result<Exit, Failure> {
+    let (_telemetry, span) = match &command {
+        // They read the settings file that they are given.
+        Command::Up(_) | Command::Gateway(_) => (None, Span::none()),
+        Command::ModelServer(_) => (Some(telemetry::of_command("info")?), Span::none()),
+        // It has a whole control plane in it, which is not part of one call.
+        Command::Demo(_) => (Some(telemetry::of_command("error")?), Span::none()),
+        // It may take long, and what happens on the way is worth a line.
+        Command::Storage(_) => (Some(telemetry::of_command("warn")?), Span::none()),
+        _ => {
+            let telemetry = telemetry::of_command("error")?;
+            (Some(telemetry), telemetry::span(name))
+        }
+    };
+    dispatch(command).instrument(span).await
+}
+
+async fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Up(args) => up::run(args).await,
         Command::Gateway(args) => gateway::run(args).await,
-        Command::Demo(args) => {
-            log("error")?;
-            Ok(Exit::from(demo::run(args).await?))
-        }
-        Command::ModelServer(args) => {
-            log("info")?;
-            Ok(Exit::from(demo::run_model_server(args).await?))
-        }
+        Command::Demo(args) => Ok(Exit::from(demo::run(args).await?)),
+        Command::ModelServer(args) => Ok(Exit::from(demo::run_model_server(args).await?)),
         Command::Model(group) => commands::model::run(group).await,
         Command::Version(group) => commands::version::run(group).await,
         Command::Alias(group) => commands::alias::run(group).await,
@@ -75,18 +92,9 @@ async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Blocks(group) => commands::blocks::run(group).await,
         Command::Rules(group) => commands::rules::run(group).await,
         Command::Alerts(group) => commands::alerts::run(group).await,
+        Command::Storage(action) => commands::storage::run(action).await,
         Command::Events(group) => commands::events::run(group).await,
     }
-}
-
-/// Logs to standard error; `SLIPWAY_LOG` overrides the filter.
-fn log(filter: &str) -> Result<(), Failure> {
-    let filter = std::env::var("SLIPWAY_LOG").unwrap_or_else(|_| filter.to_owned());
-    telemetry::init(&TelemetryConfig {
-        filter,
-        ..TelemetryConfig::default()
-    })?;
-    Ok(())
 }
 
 impl Command {
@@ -109,6 +117,7 @@ impl Command {
             Command::Blocks(group) => group.client.output,
             Command::Rules(group) => group.client.output,
             Command::Alerts(group) => group.client.output,
+            Command::Storage(commands::storage::Action::Copy(args)) => args.output,
             Command::Events(group) => group.client.output,
         }
     }

@@ -83,12 +83,16 @@ impl Output {
         }
         let rows = rows(answer);
         if rows.is_empty() {
-            // Not on standard output, which a script may count the lines of.
-            let _ = writeln!(std::io::stderr(), "there are none");
+            self.none();
             return Ok(());
         }
         self.rows(header, &rows);
         Ok(())
+    }
+
+    /// Says that a list is empty. Not on standard output, which a script may count the lines of.
+    pub fn none(&self) {
+        let _ = writeln!(std::io::stderr(), "there are none");
     }
 
     /// A table of rows, for people.

@@ -27,6 +27,11 @@ pub fn percent(output: Output, title: impl Into<Cow<'static, str>>) -> ProgressB
     bar(output, title, 100, "{spinner} [{bar:24}] {pos:>3} %  {msg}")
 }
 
+/// A count without an end that is known.
+pub fn count(output: Output, title: impl Into<Cow<'static, str>>) -> ProgressBar {
+    bar(output, title, 0, "{spinner} {msg}  {human_pos}")
+}
+
 fn bar(
     output: Output,
     title: impl Into<Cow<'static, str>>,

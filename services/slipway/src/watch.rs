@@ -47,7 +47,8 @@ pub async fn follow<T, B>(
     }
 }
 
-fn is_lost(status: &Status) -> bool {
+/// Whether a stream that ended like this may go on when it is opened again.
+pub fn is_lost(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::Unavailable | Code::Unknown | Code::Cancelled

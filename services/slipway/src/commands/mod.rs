@@ -15,6 +15,7 @@ pub mod model;
 pub mod rollback;
 pub mod rollout;
 pub mod rules;
+pub mod storage;
 pub mod suite;
 pub mod traffic;
 pub mod upload;

@@ -59,6 +59,7 @@ fn precondition(reason: &str, subject: &str) -> Option<String> {
         "ROLLOUT_RUNNING" => format!(
             "see `slipway rollout status {endpoint}`; wait for it, or end it with `slipway rollout abort {endpoint}`"
         ),
+        "REPLAY_FAILED" => "repair what the reason names, then replay it again; what is out of date stays as it is".to_owned(),
         "NO_LAST_KNOWN_GOOD" => "name the revision to put back with --to".to_owned(),
         "UNAPPLIED" => "no proxy has accepted the traffic: is a gateway running and connected?".to_owned(),
         "NOT_READY" => format!("only revisions that are READY take traffic: see `slipway endpoint status {endpoint}`"),
@@ -90,6 +91,7 @@ fn not_found(kind: &str) -> Option<String> {
         "block" => "slipway blocks list ENDPOINT",
         "rule" => "slipway rules list",
         "alert" => "slipway alerts list",
+        "dead letter" => "slipway events dead-letters",
         _ => return None,
     };
     Some(format!("see what there is: {command}"))

@@ -16,8 +16,6 @@ mod signals;
 
 use std::path::PathBuf;
 
-use slipway_platform::telemetry::{self, TelemetryConfig};
-
 pub use crate::client::Addresses;
 pub use running::Running;
 pub(crate) use settings::url;
@@ -26,6 +24,7 @@ pub use signals::Signals;
 use crate::client::DATA_DIR;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
+use crate::telemetry;
 
 /// How a control plane is to be run.
 #[derive(Debug, Clone)]
@@ -137,14 +136,10 @@ pub struct UpArgs {
     /// Leave the gateway out: it runs by itself with `slipway gateway`.
     #[arg(long)]
     without_gateway: bool,
-    /// What is logged to standard error, such as info,slipway_deployer=debug.
-    #[arg(
-        long,
-        env = "SLIPWAY_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
-    log: String,
+    /// What is logged to standard error, such as info,slipway_deployer=debug; the setting
+    /// telemetry.filter unless given.
+    #[arg(long, env = "SLIPWAY_LOG", value_name = "FILTER")]
+    log: Option<String>,
     /// How the addresses are shown once everything is ready; with json, one object on one line.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub output: Format,
@@ -175,10 +170,7 @@ impl UpArgs {
 
 /// Does what `slipway up` says: runs until SIGINT or SIGTERM, or until a service is lost.
 pub async fn run(args: UpArgs) -> Result<Exit, Failure> {
-    telemetry::init(&TelemetryConfig {
-        filter: args.log.clone(),
-        ..TelemetryConfig::default()
-    })?;
+    let _telemetry = telemetry::of_program(args.log.as_deref(), args.config.as_deref())?;
     let mut signals = Signals::install()?;
     let running = tokio::select! {
         started = start(args.config()) => started?,

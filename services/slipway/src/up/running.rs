@@ -7,12 +7,9 @@ use std::time::Duration;
 use slipway_platform::clock::SystemClock;
 use slipway_platform::events::log::DEFAULT_RETENTION;
 use slipway_platform::events::{EmbeddedLog, EventBus};
-use slipway_platform::grpc::channel;
+use slipway_platform::grpc;
 use slipway_platform::tasks::{Nudge, State, Tasks};
 use tokio_util::sync::CancellationToken;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 
 use super::settings::Bound;
 use super::{Addresses, announce, services};
@@ -20,7 +17,6 @@ use crate::failure::Failure;
 
 /// Services that are not ready after this time are not going to be.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-const READY_PAUSE: Duration = Duration::from_millis(5);
 /// What one service may take to stop, beyond which it is aborted: a little more than the deadlines that
 /// the services themselves have for their calls, their tasks and their databases.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -169,13 +165,7 @@ impl Running {
 }
 
 async fn serving(name: &'static str, address: &str) -> Result<(), Failure> {
-    let mut health = HealthClient::new(channel(address)?);
-    loop {
-        let answer = health.check(HealthCheckRequest::default()).await;
-        if answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving) {
-            tracing::debug!(service = name, "ready");
-            return Ok(());
-        }
-        tokio::time::sleep(READY_PAUSE).await;
-    }
+    grpc::serving(address).await?;
+    tracing::debug!(service = name, "ready");
+    Ok(())
 }

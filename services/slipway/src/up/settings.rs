@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
-use slipway_platform::config::{self, ConfigError, Validate};
+use slipway_platform::config::{self, ConfigError, Secret, Validate};
 use tokio::net::TcpListener;
 
 use super::{Addresses, UpConfig};
@@ -139,18 +139,18 @@ impl Settings {
 
     /// Puts everything into one data directory, and tells each service where the others are.
     fn complete(mut self, data_dir: &Path, addresses: &Addresses) -> Self {
-        self.registry.storage_url = database(data_dir, "registry");
+        self.registry.storage.url = database(data_dir, "registry");
         self.registry.data_dir = data_dir.join("registry");
-        self.evaluator.storage_url = database(data_dir, "evaluator");
+        self.evaluator.storage.url = database(data_dir, "evaluator");
         self.evaluator.registry.clone_from(&addresses.registry);
-        self.deployer.storage_url = database(data_dir, "deployer");
+        self.deployer.storage.url = database(data_dir, "deployer");
         self.deployer.data_dir = data_dir.join("deployer");
         self.deployer.registry.clone_from(&addresses.registry);
         self.deployer.evaluator.clone_from(&addresses.evaluator);
         self.deployer
             .failure_detector
             .clone_from(&addresses.failure_detector);
-        self.failure_detector.storage_url = database(data_dir, "failure-detector");
+        self.failure_detector.storage.url = database(data_dir, "failure-detector");
         if let Some(gateway) = &mut self.gateway {
             gateway.control_plane.clone_from(&addresses.deployer);
             gateway
@@ -217,11 +217,9 @@ fn make(dir: &Path) -> Result<PathBuf, Failure> {
         .map_err(|error| Failure::usage(format!("the data directory {}: {error}", dir.display())))
 }
 
-fn database(data_dir: &Path, service: &str) -> String {
-    format!(
-        "sqlite:{}",
-        data_dir.join(format!("{service}.db")).display()
-    )
+fn database(data_dir: &Path, service: &str) -> Secret {
+    let file = data_dir.join(format!("{service}.db"));
+    Secret::new(format!("sqlite:{}", file.display()))
 }
 
 /// The URL by which this machine reaches a listener.
