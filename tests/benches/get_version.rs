@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use slipway_platform::clock::SystemClock;
 use slipway_platform::config::load;
+use slipway_platform::db::StorageConfig;
 use slipway_platform::events::EmbeddedLog;
 use slipway_platform::events::log::DEFAULT_RETENTION;
 use slipway_proto::common::v1::ArtifactRef;
@@ -109,7 +110,7 @@ async fn serve_registry(runtime: &Runtime, folder: &std::path::Path) -> Result<S
         EmbeddedLog::open(&folder.join("events.db"), clock.clone(), DEFAULT_RETENTION).await?;
     let mut config: slipway_registry::Config =
         load(slipway_registry::DEFAULTS, Some("registry"), None, [])?;
-    config.storage_url = format!("sqlite:{}", folder.join("registry.db").display());
+    config.storage = StorageConfig::sqlite(&folder.join("registry.db"));
     config.data_dir = folder.join("registry");
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -123,6 +124,7 @@ async fn serve_registry(runtime: &Runtime, folder: &std::path::Path) -> Result<S
         listener,
         CancellationToken::new(),
     ));
+    slipway_platform::grpc::serving(&format!("http://{address}")).await?;
     Ok(address)
 }
 

@@ -34,7 +34,7 @@ pub async fn deliver_again_backwards(data_dir: &Path) -> Result<Vec<Event>> {
     let mut reader = log.subscribe("story-reader", &TOPICS).await?;
     let mut events = Vec::new();
     while let Ok(delivery) = tokio::time::timeout(QUIET, reader.next()).await {
-        events.push(delivery?.event);
+        events.push(delivery?.into_event()?);
     }
     let backwards: Vec<Event> = events.iter().rev().cloned().collect();
     log.publish(&backwards).await?;

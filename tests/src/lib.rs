@@ -13,20 +13,26 @@
 //! | [`users`] | people who send requests with cookies |
 //! | [`servers`] | the model servers that run, and their end |
 //! | [`events`] | the event log of a control plane that is stopped |
+//! | [`otlp`] | a collector that keeps the traces, logs and metrics that it is sent |
 //! | [`wait`] | waiting for a condition, to a deadline |
+//! | [`stack`] | every service as a process of its own, with real PostgreSQL, Kafka and Envoy |
 
 pub mod events;
 pub mod gateway;
 pub mod given;
+pub mod otlp;
 pub mod plane;
 pub mod process;
 pub mod programs;
 pub mod servers;
+pub mod stack;
 pub mod users;
 pub mod wait;
 pub mod watch;
 
 pub use gateway::Gateway;
+pub use otlp::Collector;
 pub use plane::{Clients, Plane};
+pub use stack::Stack;
 pub use users::Users;
 pub use wait::until;

@@ -36,6 +36,19 @@ impl Process {
         env: &[(String, String)],
         log: PathBuf,
     ) -> Result<(Self, serde_json::Value)> {
+        let mut process = Self::spawn(name, program, arguments, env, log)?;
+        let ready = process.first_line().await?;
+        Ok((process, ready))
+    }
+
+    /// Starts a program that may take its time, or never get there.
+    pub fn spawn(
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        env: &[(String, String)],
+        log: PathBuf,
+    ) -> Result<Self> {
         let stderr = File::options()
             .create(true)
             .append(true)
@@ -55,14 +68,12 @@ impl Process {
             .stdout
             .take()
             .context("a program without standard output")?;
-        let mut process = Self {
+        Ok(Self {
             name: name.to_owned(),
             child,
             log,
             _output: BufReader::new(output),
-        };
-        let ready = process.first_line().await?;
-        Ok((process, ready))
+        })
     }
 
     /// The process id.
@@ -80,9 +91,19 @@ impl Process {
 
     /// Asks it to end (SIGTERM) and waits until it has.
     pub async fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        self.ended().await
+    }
+
+    /// Sends it a signal: `STOP` and `CONT` make it stand still and go on.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         let pid = pid.with_context(|| format!("{} has ended already", self.name))?;
-        kill_process(pid, Signal::TERM).with_context(|| format!("stopping {}", self.name))?;
+        kill_process(pid, signal).with_context(|| format!("{signal:?} to {}", self.name))
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
         let ended = tokio::time::timeout(STOP_DEADLINE, self.child.wait()).await;
         Ok(ended
             .with_context(|| format!("{} did not stop\n{}", self.name, self.end_of_log()))??)
@@ -93,7 +114,8 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    async fn first_line(&mut self) -> Result<serde_json::Value> {
+    /// Waits for its first line, a JSON object; a program that ends without one is an error with its log.
+    pub async fn first_line(&mut self) -> Result<serde_json::Value> {
         let mut line = String::new();
         let read = tokio::time::timeout(READY_DEADLINE, self._output.read_line(&mut line)).await;
         match read {
@@ -110,7 +132,8 @@ impl Process {
         }
     }
 
-    fn end_of_log(&self) -> String {
+    /// The last lines that it has written.
+    pub fn end_of_log(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];

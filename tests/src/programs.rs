@@ -28,6 +28,11 @@ pub fn model_server() -> Result<PathBuf> {
     built("story-model-server")
 }
 
+/// The program of one service, by itself: `registry`, `failure-detector`, ….
+pub fn service(name: &str) -> Result<PathBuf> {
+    built(&format!("story-{name}"))
+}
+
 /// A program beside this test: cargo puts tests into `target/{profile}/deps` and programs one folder up.
 fn built(name: &str) -> Result<PathBuf> {
     let here = std::env::current_exe().context("finding this test's own program")?;

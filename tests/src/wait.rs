@@ -1,6 +1,5 @@
 //! Waiting for a condition.
 
-use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,11 +9,11 @@ use tokio::time::Instant;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Looks until there is something. An error ends it, and so does the deadline, which says `what`.
-pub async fn until<T, F, Fut>(what: &str, deadline: Duration, mut look: F) -> Result<T>
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Result<Option<T>>>,
-{
+pub async fn until<T>(
+    what: &str,
+    deadline: Duration,
+    mut look: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let end = Instant::now() + deadline;
     loop {
         let found = tokio::time::timeout_at(end, look()).await;

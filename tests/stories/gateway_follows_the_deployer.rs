@@ -113,6 +113,7 @@ async fn applied(
         sticky_header: None,
         splits: splits.collect::<Result<_>>()?,
         clusters: clusters.collect::<Result<_>>()?,
+        traceparent: None,
     };
     hub.publish(Snapshot {
         version: generation.unsigned_abs(),

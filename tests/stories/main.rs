@@ -12,6 +12,7 @@ mod first_rollout_fails;
 mod gateway_follows_the_deployer;
 mod hardly_any_traffic;
 mod many_clients_register;
+mod one_trace;
 mod predictions_are_cut;
 mod server_is_never_ready;
 mod two_rollouts;

@@ -1,0 +1,254 @@
+//! One trace runs from the command that registers a version to the proxy that serves it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use slipway_examples::train::Recipe;
+use slipway_proto::deployer::v1::Rollout;
+use slipway_proto::deployer::v1::rollout::Phase;
+use slipway_tests::given::{self, EndpointPlan};
+use slipway_tests::otlp::{Span, SpanKind, Trace};
+use slipway_tests::{Collector, Plane, programs, until, watch};
+use tokio::process::Command;
+
+/// What a pipeline would give to its steps.
+const PIPELINE: &str = "5b8aa5a2d2c872e8321cf37308d69df2";
+const STEP: &str = "051581bf3cb55c13";
+const SECRET: &str = "hunter2-of-the-collector";
+
+const REGISTRY: &str = "slipway.registry.v1.RegistryService";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_create_version_to_the_proxys_ack() -> Result<()> {
+    let collector = Collector::start().await?;
+    let headers = format!("authorization=Bearer {SECRET}");
+    let plane = Plane::starting()
+        .with("SLIPWAY__TELEMETRY__OTLP__ENDPOINT", collector.address())
+        .with("SLIPWAY__TELEMETRY__OTLP__HEADERS", &headers)
+        .with("SLIPWAY__TELEMETRY__OTLP__DELAY_MS", "50")
+        .with("SLIPWAY__TELEMETRY__OTLP__METRICS_PERIOD_MS", "200")
+        .with("SLIPWAY__TELEMETRY__ENVIRONMENT", "story")
+        .start()
+        .await?;
+    let clients = plane.clients();
+    given::model(clients).await?;
+    given::suite(clients).await?;
+    given::environment(clients, true).await?;
+    given::endpoint(clients, EndpointPlan::default()).await?;
+    given::rule(clients).await?;
+
+    register_in_a_pipeline(&plane, &collector).await?;
+    let rollout = released(&plane).await?;
+    ensure!(!rollout.candidate.is_empty());
+
+    let trace = whole(&collector).await?;
+    the_path_has_no_gap(&trace)?;
+    spans_have_the_conventions_names(&trace)?;
+    logs_and_metrics_came_too(&collector).await?;
+
+    ensure!(
+        collector
+            .authorizations()
+            .iter()
+            .all(|a| a == &format!("Bearer {SECRET}"))
+    );
+    ensure!(!collector.authorizations().is_empty());
+    ensure!(!collector.contains(SECRET), "a secret was exported");
+    Ok(())
+}
+
+/// `slipway version create` as a step of a pipeline that has a trace.
+async fn register_in_a_pipeline(plane: &Plane, collector: &Collector) -> Result<()> {
+    let files = given::trained(Recipe::First).await?;
+    let (model, predictions) = (
+        plane.home().join("model.json"),
+        plane.home().join("predictions.csv"),
+    );
+    std::fs::write(&model, files.model)?;
+    std::fs::write(&predictions, files.predictions)?;
+    let output = Command::new(programs::slipway()?)
+        .args(["version", "create", "dev/tumor", "--output", "json"])
+        .arg("--artifact")
+        .arg(format!("model={}", model.display()))
+        .arg("--artifact")
+        .arg(format!("predictions={}", predictions.display()))
+        .arg("--data-dir")
+        .arg(plane.data_dir())
+        .env("TRACEPARENT", format!("00-{PIPELINE}-{STEP}-01"))
+        .env("SLIPWAY__TELEMETRY__OTLP__ENDPOINT", collector.address())
+        .env(
+            "SLIPWAY__TELEMETRY__OTLP__HEADERS",
+            format!("authorization=Bearer {SECRET}"),
+        )
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    ensure!(said.is_empty(), "nothing to say: {said}");
+    Ok(())
+}
+
+/// The rule's rollout, once it has succeeded and every proxy has its traffic.
+async fn released(plane: &Plane) -> Result<Rollout> {
+    let clients = plane.clients();
+    let rollout = until("the rule's rollout", watch::SOON, async || {
+        Ok(watch::rollouts(clients).await?.into_iter().next())
+    })
+    .await?;
+    let limit = Duration::from_secs(60);
+    let ended = watch::until_phase(clients, &rollout.name, Phase::Succeeded, limit).await?;
+    watch::until_applied(clients).await?;
+    Ok(ended)
+}
+
+/// The trace, once its last span came.
+async fn whole(collector: &Collector) -> Result<Trace> {
+    let ended = until("the end of the trace", watch::SOON, async || {
+        let trace = collector.trace(PIPELINE);
+        Ok(last(&trace).is_some().then_some(trace))
+    })
+    .await;
+    ended.with_context(|| collector.trace(PIPELINE).tree())
+}
+
+fn last(trace: &Trace) -> Option<&Span> {
+    trace.span("proxy accepted", SpanKind::Internal)
+}
+
+/// Each of these is below the one before, with or without others between them.
+fn the_path_has_no_gap(trace: &Trace) -> Result<()> {
+    let last = last(trace).context("the proxy's ACK")?;
+    let path = trace.path(last);
+    let mut left = path.iter();
+    for name in [
+        "slipway version",
+        &format!("{REGISTRY}/CreateVersion"),
+        &format!("{REGISTRY}/CreateVersion"),
+        "send slipway.registry",
+        "process slipway.registry",
+        "evaluation",
+        "send slipway.evaluation",
+        "process slipway.evaluation",
+        "shift traffic",
+        "proxy accepted",
+    ] {
+        ensure!(
+            left.any(|on_path| *on_path == name),
+            "{name} is not where it belongs on {path:?}\n{}",
+            trace.tree()
+        );
+    }
+    let root = trace.span("slipway version", SpanKind::Internal);
+    ensure!(root.is_some_and(|root| root.parent == STEP), "{root:?}");
+    Ok(())
+}
+
+fn spans_have_the_conventions_names(trace: &Trace) -> Result<()> {
+    let create = format!("{REGISTRY}/CreateVersion");
+    for (kind, service) in [
+        (SpanKind::Client, "slipway-cli"),
+        (SpanKind::Server, "story-slipway"),
+    ] {
+        has(
+            trace,
+            &create,
+            kind,
+            service,
+            &[
+                ("rpc.system", "grpc"),
+                ("rpc.service", REGISTRY),
+                ("rpc.method", "CreateVersion"),
+                ("rpc.grpc.status_code", "0"),
+            ],
+        )?;
+    }
+    let send = "send slipway.registry";
+    has(
+        trace,
+        send,
+        SpanKind::Producer,
+        "story-slipway",
+        &[
+            ("messaging.system", "slipway"),
+            ("messaging.operation.name", "send"),
+            ("messaging.operation.type", "send"),
+            ("messaging.destination.name", "slipway.registry"),
+        ],
+    )?;
+    let process = "process slipway.registry";
+    has(
+        trace,
+        process,
+        SpanKind::Consumer,
+        "story-slipway",
+        &[
+            ("messaging.system", "slipway"),
+            ("messaging.operation.name", "process"),
+            ("messaging.operation.type", "process"),
+            ("messaging.destination.name", "slipway.registry"),
+            ("messaging.consumer.group.name", "evaluator.versions"),
+        ],
+    )?;
+    let sent = trace.span(send, SpanKind::Producer).context("sent")?;
+    let processed = trace
+        .span(process, SpanKind::Consumer)
+        .context("processed")?;
+    let id = "messaging.message.id";
+    ensure!(!sent.attribute(id).is_empty() && sent.attribute(id) == processed.attribute(id));
+    Ok(())
+}
+
+fn has(
+    trace: &Trace,
+    name: &str,
+    kind: SpanKind,
+    service: &str,
+    attributes: &[(&str, &str)],
+) -> Result<()> {
+    let span = trace
+        .span(name, kind)
+        .with_context(|| format!("{name} {kind:?}\n{}", trace.tree()))?;
+    ensure!(span.service == service, "{span:?}");
+    for (key, value) in attributes {
+        ensure!(span.attribute(key) == *value, "{key} of {span:?}");
+    }
+    Ok(())
+}
+
+async fn logs_and_metrics_came_too(collector: &Collector) -> Result<()> {
+    until("log records of the trace", watch::SOON, async || {
+        let records = collector.records();
+        let record = records
+            .into_iter()
+            .find(|record| record.trace_id == PIPELINE && record.body == "evaluation queued");
+        Ok(record.filter(|record| !record.attributes.is_empty()))
+    })
+    .await?;
+    until("the metrics", watch::SOON, async || {
+        let metrics = collector.metrics();
+        let server = metrics.get("rpc.server.duration").map(String::as_str);
+        Ok((server == Some("ms")).then_some(()))
+    })
+    .await?;
+    let resources = collector.resources();
+    let plane = resources
+        .iter()
+        .find(|resource| {
+            resource
+                .get("service.name")
+                .is_some_and(|n| n == "story-slipway")
+        })
+        .with_context(|| format!("the control plane among {resources:?}"))?;
+    for (name, value) in [
+        ("service.version", Some(env!("CARGO_PKG_VERSION"))),
+        ("deployment.environment.name", Some("story")),
+        ("service.instance.id", None),
+    ] {
+        let found = plane.get(name).map(String::as_str);
+        ensure!(
+            found.is_some() && value.is_none_or(|v| found == Some(v)),
+            "{name}: {plane:?}"
+        );
+    }
+    Ok(())
+}
