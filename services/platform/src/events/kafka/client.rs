@@ -43,7 +43,8 @@ const HAS_SETTING: &[(&str, &str)] = &[
     ("message.max.bytes", "message_bytes_max"),
 ];
 
-/// Properties that would break what the bus promises, and what that is.
+/// Properties that would break what the bus promises, and what that is. One that ends in a dot stands for all
+/// that begin with it.
 const REFUSED: &[(&str, &str)] = &[
     ("acks", "every event is acknowledged by all replicas"),
     (
@@ -107,8 +108,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("statistics.interval.ms", "the lag is measured with it"),
     ("enable.partition.eof", "consumers do not know it"),
     ("log.queue", "logs go to tracing"),
-    ("test.mock.num.brokers", "it is for tests of the library"),
-    ("plugin.library.paths", "it would run code from a file"),
+    ("test.mock.", "it is for tests of the library"),
+    ("plugin.", "it would run code from a file"),
 ];
 
 /// What producers and consumers have in common.
@@ -243,12 +244,18 @@ pub(in crate::events) fn validate_properties(
         let field = format!("kafka.properties.{name}");
         if let Some((_, setting)) = HAS_SETTING.iter().find(|(refused, _)| refused == name) {
             problems.push(field, format!("use event_bus.kafka.{setting}"));
-        } else if let Some((_, promise)) = REFUSED.iter().find(|(refused, _)| refused == name) {
+        } else if let Some((_, promise)) =
+            REFUSED.iter().find(|(refused, _)| refuses(refused, name))
+        {
             problems.push(field, format!("cannot be changed: {promise}"));
         } else if property(value).is_none() {
             problems.push(field, "must be text, a number or true or false");
         }
     }
+}
+
+fn refuses(refused: &str, name: &str) -> bool {
+    refused == name || (refused.ends_with('.') && name.starts_with(refused))
 }
 
 /// Asks the library whether it takes everything.

@@ -60,6 +60,11 @@ fn wrong_values_are_refused_by_name() {
             "event_bus.kafka.properties.acks: cannot be changed",
         ),
         (
+            "KAFKA__PROPERTIES__TEST.MOCK.BROKER.RTT",
+            "5",
+            "event_bus.kafka.properties.test.mock.broker.rtt: cannot be changed",
+        ),
+        (
             "KAFKA__PROPERTIES__GROUP.ID",
             "g",
             "event_bus.kafka.properties.group.id",
