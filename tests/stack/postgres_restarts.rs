@@ -87,7 +87,6 @@ async fn registers(clients: &Clients, client: usize, artifact: &Artifact) -> Res
             parent: MODEL.to_owned(),
             version: Some(version),
             request_id: format!("00000000-0000-4000-8000-{client:06}{number:06}"),
-            ..Default::default()
         };
         let name = until("a version to be registered", REGISTERED, async || {
             let answer = clients

@@ -3,6 +3,8 @@
 
 # What stores its data: their whole suites run again, on PostgreSQL.
 ON_POSTGRES=(slipway-platform slipway-registry slipway-evaluator slipway-deployer slipway-failure-detector)
+# What plain `cargo test` leaves out.
+ONLY_ON_POSTGRES=(--test postgres --test replicas)
 
 run_tests() {
   local component before=() started=()
@@ -24,13 +26,35 @@ run_tests() {
   return "$code"
 }
 
+# Everything is selected as `cargo test --workspace` selects it, so that what that has built is used again.
 tests() {
-  local packages=() package
   if (($# == 0)); then
-    for package in "${ON_POSTGRES[@]}"; do packages+=(-p "$package"); done
     say "tests: the services and what they share, on PostgreSQL"
-    cargo test --locked "${packages[@]}" --lib --bins --tests -- --include-ignored || return
+    suites "${ON_POSTGRES[@]}" || return
+    cargo test --workspace --locked "${ONLY_ON_POSTGRES[@]}" || return
   fi
   say "tests: stories on the whole stack"
-  cargo test --locked -p slipway-tests --test stack -- --test-threads=2 "$@"
+  cargo test --workspace --locked --test stack -- --test-threads=2 "$@"
+}
+
+# The tests of these packages, each in its package's folder as Cargo runs it.
+suites() {
+  local built folder program
+  built=$(cargo test --workspace --locked --lib --bins --tests --no-run --message-format=json) || return
+  while IFS=$'\t' read -r folder program; do
+    say "${program##*/}"
+    (cd "$folder" && "$program") || return
+  done < <(programs_of "$@" <<<"$built")
+}
+
+# Reads Cargo's messages; writes the folder and the test program of each target of these packages.
+programs_of() {
+  python3 -c '
+import json, os, sys
+for message in map(json.loads, sys.stdin):
+    if message.get("executable") and message["profile"]["test"]:
+        folder = os.path.dirname(message["manifest_path"])
+        if "slipway-" + os.path.basename(folder) in sys.argv[1:]:
+            print(folder, message["executable"], sep="\t")
+' "$@"
 }

@@ -24,7 +24,6 @@ async fn counted(reports: &mut tonic::Streaming<VerdictReport>, candidate: i64) 
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn what_proxies_report_to_one_replica_is_judged_by_another_to_the_last_entry() {
     let folder = tempfile::tempdir().unwrap();
     let a = Replica::start(folder.path(), "a").await;
@@ -114,7 +113,6 @@ async fn what_proxies_report_to_one_replica_is_judged_by_another_to_the_last_ent
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn the_work_of_a_lost_judge_is_taken_over_with_its_evidence() {
     let folder = tempfile::tempdir().unwrap();
     let a = Replica::start(folder.path(), "a").await;
@@ -153,7 +151,6 @@ async fn the_work_of_a_lost_judge_is_taken_over_with_its_evidence() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn a_judge_that_stops_as_planned_leaves_nothing_uncounted() {
     let folder = tempfile::tempdir().unwrap();
     let a = Replica::start(folder.path(), "a").await;
@@ -181,7 +178,6 @@ async fn a_judge_that_stops_as_planned_leaves_nothing_uncounted() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn a_lost_replica_hides_what_its_proxies_serve_until_they_are_back() {
     let folder = tempfile::tempdir().unwrap();
     let a = Replica::start(folder.path(), "a").await;
@@ -214,7 +210,6 @@ async fn a_lost_replica_hides_what_its_proxies_serve_until_they_are_back() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn a_decision_is_made_once_and_heard_everywhere() {
     let folder = tempfile::tempdir().unwrap();
     let a = Replica::start(folder.path(), "a").await;
@@ -271,7 +266,6 @@ async fn a_decision_is_made_once_and_heard_everywhere() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn a_judge_that_was_paused_writes_nothing_over_its_successor() {
     let folder = tempfile::tempdir().unwrap();
     let a = Replica::start(folder.path(), "a").await;

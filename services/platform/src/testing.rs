@@ -36,3 +36,16 @@ pub fn storage(folder: &Path) -> StorageConfig {
         Err(_) => StorageConfig::sqlite(&folder.join("storage.db")),
     }
 }
+
+/// Storage of a test's own on PostgreSQL, for what only that database does.
+///
+/// # Panics
+/// Where [`POSTGRES`] does not name a server.
+pub fn postgres(folder: &Path) -> StorageConfig {
+    assert!(
+        std::env::var_os(POSTGRES).is_some(),
+        "this test needs a PostgreSQL server: start one with `deploy/local/stack up` and set {POSTGRES}, \
+         or let `deploy/local/stack test` do both"
+    );
+    storage(folder)
+}

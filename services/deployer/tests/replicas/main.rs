@@ -49,7 +49,6 @@ fn never_older(seen: &[i64]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn the_other_goes_on_when_the_one_that_decides_is_gone() {
     let (mut world, mut replicas, holder) = two().await;
     let other = 1 - holder;
@@ -84,7 +83,6 @@ async fn the_other_goes_on_when_the_one_that_decides_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn a_proxy_of_another_replica_counts_for_who_decides() {
     let (mut world, replicas, holder) = two().await;
     let other = &replicas[1 - holder];
@@ -113,7 +111,6 @@ async fn a_proxy_of_another_replica_counts_for_who_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn a_degraded_that_is_said_while_nobody_decides_rolls_back_once() {
     let (mut world, mut replicas, holder) = two().await;
     let other = 1 - holder;
@@ -133,7 +130,6 @@ async fn a_degraded_that_is_said_while_nobody_decides_rolls_back_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn work_is_shared_and_none_of_it_is_done_twice() {
     let (mut world, replicas, _) = two().await;
     let _proxy = Proxy::connect(&replicas[0].address, "p1").await;
@@ -158,7 +154,6 @@ async fn work_is_shared_and_none_of_it_is_done_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn work_of_a_lost_replica_is_taken_over() {
     let (mut world, mut replicas, _) = two().await;
     world.talk_to(&replicas[1]);
@@ -183,7 +178,6 @@ async fn work_of_a_lost_replica_is_taken_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn a_planned_stop_hands_over_at_once_and_a_proxy_that_moves_sees_nothing_older() {
     let (mut world, mut replicas, holder) = two().await;
     let other = 1 - holder;
@@ -203,7 +197,6 @@ async fn a_planned_stop_hands_over_at_once_and_a_proxy_that_moves_sees_nothing_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL: deploy/local/stack test"]
 async fn what_runs_on_a_node_that_is_away_serves_on_and_a_rollback_does_not_wait_for_it() {
     let (mut world, mut replicas) = World::replicated(&["n1", "n2"], TAKEOVER).await;
     let process = Endpoint {

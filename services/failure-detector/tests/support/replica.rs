@@ -37,10 +37,7 @@ pub struct Frozen(Option<blocking::Sender<()>>);
 /// Settings for a replica; the folder is the same for all.
 pub fn shared(folder: &Path) -> Config {
     let mut config = settings(folder);
-    assert!(
-        config.storage.url.expose().starts_with("postgres"),
-        "set SLIPWAY_TEST_POSTGRES to a PostgreSQL database; deploy/local/stack test does"
-    );
+    config.storage = slipway_platform::testing::postgres(folder);
     config.replicas.takeover_ms = u64::try_from(TAKEOVER.as_millis()).unwrap();
     config
 }

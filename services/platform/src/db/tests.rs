@@ -1,7 +1,6 @@
 //! Conformance of the storage: plain cases over a `Db`, on the database that the environment names.
 
 mod migrations;
-mod postgres;
 mod sqlite;
 
 use std::time::Duration;

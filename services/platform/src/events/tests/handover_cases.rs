@@ -1,14 +1,10 @@
-//! Two relays at once: one that wakes up with what it read before, and replicas that take over.
+//! Two relays at once: one that wakes up with what it read before, and two that run side by side.
 
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    relay_cases::{arrivals, effects_of, numbers},
+    relay_cases::{effects_of, numbers},
     *,
-};
-use crate::{
-    lease::{Instance, Leases, ReplicaConfig},
-    tasks::Tasks,
 };
 
 /// Publishes one event at a time, each when the test lets it.
@@ -152,91 +148,4 @@ async fn two_relays_at_once_have_every_effect_once_and_in_order() {
             assert_eq!(of, expected, "seed {seed}");
         }
     }
-}
-
-/// A replica with leases and a relay of its own, and how much it has published.
-struct Leased {
-    tasks: Tasks,
-    holding: Tasks,
-    bus: Arc<CountingBus>,
-}
-
-struct CountingBus {
-    log: EmbeddedLog,
-    published: Mutex<usize>,
-}
-
-#[async_trait]
-impl EventBus for CountingBus {
-    async fn publish(&self, events: &[Event]) -> Result<()> {
-        self.log.publish(events).await?;
-        *self.published.lock().unwrap() += events.len();
-        Ok(())
-    }
-
-    async fn subscribe(&self, group: &str, topics: &[&str]) -> Result<Box<dyn Subscription>> {
-        self.log.subscribe(group, topics).await
-    }
-
-    fn health(&self) -> watch::Receiver<BusHealth> {
-        self.log.health()
-    }
-}
-
-impl Leased {
-    fn start(world: &World, log: &EmbeddedLog, address: &str) -> Self {
-        let tasks = Tasks::new(CancellationToken::new());
-        let holding = Tasks::new(CancellationToken::new());
-        let instance = Instance::new(address);
-        let leases = Leases::new(world.publisher.clone(), instance, &ReplicaConfig::default());
-        leases.spawn(&holding);
-        let bus = Arc::new(CountingBus {
-            log: log.clone(),
-            published: Mutex::new(0),
-        });
-        let relay = Relay::new(world.publisher.clone(), bus.clone(), world.clock());
-        relay.spawn_while(&tasks, leases.campaign("outbox relay"));
-        Self {
-            tasks,
-            holding,
-            bus,
-        }
-    }
-
-    fn published(&self) -> usize {
-        *self.bus.published.lock().unwrap()
-    }
-
-    async fn stop(self) {
-        self.tasks.join(Duration::from_secs(5)).await;
-        self.holding.join(Duration::from_secs(5)).await;
-    }
-}
-
-#[tokio::test]
-#[ignore = "needs PostgreSQL"]
-async fn one_replica_publishes_and_the_next_one_goes_on_when_it_stops() {
-    let world = World::new().await;
-    assert!(world.publisher.is_shared(), "set SLIPWAY_TEST_POSTGRES");
-    let log = world.log().await;
-    let replicas = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
-    let [first, second] = replicas.map(|address| Leased::start(&world, &log, address));
-    for number in 1..=5 {
-        world.publish("a", number).await;
-    }
-    arrivals(&log, 5).await;
-    let counts = (first.published(), second.published());
-    assert!(counts == (5, 0) || counts == (0, 5), "{counts:?}");
-    let (holder, other) = if counts.0 == 5 {
-        (first, second)
-    } else {
-        (second, first)
-    };
-    holder.stop().await;
-    for number in 6..=8 {
-        world.publish("a", number).await;
-    }
-    assert_eq!(arrivals(&log, 8).await["a"], (1..=8).collect::<Vec<i64>>());
-    assert_eq!(other.published(), 3);
-    other.stop().await;
 }

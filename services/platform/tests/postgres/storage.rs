@@ -1,37 +1,39 @@
-//! What only PostgreSQL does: several replicas on one database, and errors of a server.
-//!
-//! `SLIPWAY_TEST_POSTGRES=postgres://… cargo test -p slipway-platform -- --include-ignored`
+//! The storage: several replicas on one database, and errors of a server.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
+use slipway_platform::{
+    Error, Result,
+    clock::Timestamp,
+    config::Secret,
+    db::{Db, StorageConfig, Tx},
+    events::outbox,
+    migrate::Migrations,
+    testing::postgres,
+};
+use slipway_proto::event::v1::VersionCreated;
 use sqlx::{
     ConnectOptions, Connection, PgConnection,
     postgres::{PgConnectOptions, PgSslMode},
 };
 use tokio::sync::Barrier;
 
-use super::*;
-use crate::{
-    config::Secret,
-    testing::{POSTGRES, storage},
+static TEST: Migrations = Migrations {
+    name: "test",
+    steps: &[(
+        "0001_init",
+        "CREATE TABLE things (id TEXT NOT NULL PRIMARY KEY, generation BIGINT NOT NULL)",
+    )],
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two replicas' handles on one schema.
 async fn replicas(folder: &Path) -> (Db, Db) {
-    let storage = shared(folder);
+    let storage = postgres(folder);
     let first = Db::open(&storage, &TEST).await.unwrap();
     let second = Db::open(&storage, &TEST).await.unwrap();
     (first, second)
-}
-
-fn shared(folder: &Path) -> StorageConfig {
-    assert!(
-        std::env::var(POSTGRES).is_ok(),
-        "this test needs a PostgreSQL server: start one with `deploy/local/stack up` and set {POSTGRES}"
-    );
-    storage(folder)
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -39,6 +41,14 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(value) => value,
         Err(_) => panic!("waited in vain for {what}"),
     }
+}
+
+async fn insert(tx: &mut Tx, id: &str) {
+    sqlx::query("INSERT INTO things (id, generation) VALUES ($1, 1)")
+        .bind(id)
+        .execute(tx)
+        .await
+        .unwrap();
 }
 
 /// Whether it is still waiting after a moment in which it could have gone on.
@@ -49,7 +59,6 @@ async fn waits<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL"]
 async fn replicas_write_one_at_a_time_and_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = replicas(folder.path()).await;
@@ -85,7 +94,6 @@ async fn replicas_write_one_at_a_time_and_lose_nothing() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL"]
 async fn a_key_excludes_itself_and_the_whole_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = replicas(folder.path()).await;
@@ -109,7 +117,6 @@ async fn a_key_excludes_itself_and_the_whole_and_nothing_else() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL"]
 async fn another_replica_hears_of_a_commit_and_of_its_events() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = replicas(folder.path()).await;
@@ -127,13 +134,15 @@ async fn another_replica_hears_of_a_commit_and_of_its_events() {
     }
     assert!(soonest < Duration::from_millis(300), "{soonest:?}");
     let mut tx = first.begin().await.unwrap();
-    tx.mark_published();
+    let created = VersionCreated::default();
+    outbox::publish(&mut tx, Timestamp(7), "a", "a/versions/1", &created)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     within("word of events", second.outbox_nudge().nudged()).await;
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL"]
 async fn a_commit_after_a_failed_statement_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (db, _second) = replicas(folder.path()).await;
@@ -147,22 +156,21 @@ async fn a_commit_after_a_failed_statement_is_refused() {
     );
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, Error::Internal { .. }), "{error:?}");
-    assert_eq!(count(&db).await, 0);
+    assert_eq!(counted(&db).await, 0);
     let mut tx = db.begin().await.unwrap();
     insert(&mut tx, "a").await;
     tx.commit().await.unwrap();
-    assert_eq!(count(&db).await, 1);
+    assert_eq!(counted(&db).await, 1);
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL"]
 async fn what_takes_too_long_has_an_error_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let storage = StorageConfig {
         statement_timeout_ms: 100,
         lock_timeout_ms: 50,
         acquire_timeout_ms: 3_000,
-        ..shared(folder.path())
+        ..postgres(folder.path())
     };
     let first = Db::open(&storage, &TEST).await.unwrap();
     let slow = sqlx::query("SELECT 1 FROM pg_sleep(5)")
@@ -170,7 +178,7 @@ async fn what_takes_too_long_has_an_error_of_its_own() {
         .await
         .unwrap_err();
     assert!(matches!(slow.into(), Error::DeadlineExceeded { .. }));
-    let patient = Db::open(&shared(folder.path()), &TEST).await.unwrap();
+    let patient = Db::open(&postgres(folder.path()), &TEST).await.unwrap();
     let held = patient.begin().await.unwrap();
     let error = first.begin().await.unwrap_err();
     assert!(matches!(error, Error::Contended { .. }), "{error:?}");
@@ -180,15 +188,14 @@ async fn what_takes_too_long_has_an_error_of_its_own() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL"]
 async fn a_replica_that_hangs_in_its_transaction_is_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let storage = StorageConfig {
         lock_timeout_ms: 200,
-        ..shared(folder.path())
+        ..postgres(folder.path())
     };
     let hangs = Db::open(&storage, &TEST).await.unwrap();
-    let waits = Db::open(&shared(folder.path()), &TEST).await.unwrap();
+    let waits = Db::open(&postgres(folder.path()), &TEST).await.unwrap();
     let mut held = hangs.begin().await.unwrap();
     insert(&mut held, "a").await;
     let mut tx = within("the turn of the other", waits.begin())
@@ -205,11 +212,10 @@ async fn a_replica_that_hangs_in_its_transaction_is_stopped() {
         "{error:?}"
     );
     drop(within("its next turn", hangs.begin()).await.unwrap());
-    assert_eq!(count(&waits).await, 1);
+    assert_eq!(counted(&waits).await, 1);
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL"]
 async fn a_deadlock_is_contention_and_one_of_the_two_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = replicas(folder.path()).await;
@@ -242,7 +248,6 @@ async fn a_deadlock_is_contention_and_one_of_the_two_goes_on() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL"]
 async fn replicas_that_start_together_migrate_once() {
     static LATER: Migrations = Migrations {
         name: "test",
@@ -252,7 +257,7 @@ async fn replicas_that_start_together_migrate_once() {
         ],
     };
     let folder = tempfile::tempdir().unwrap();
-    let storage = shared(folder.path());
+    let storage = postgres(folder.path());
     let starts = (0..6).map(|_| Db::open(&storage, &LATER));
     for opened in futures::future::join_all(starts).await {
         opened.unwrap().close().await;
@@ -260,7 +265,6 @@ async fn replicas_that_start_together_migrate_once() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL"]
 async fn connections_that_were_cut_are_made_again() {
     // A name of its own, so that only its own connections are cut.
     static CUT: Migrations = Migrations {
@@ -268,7 +272,7 @@ async fn connections_that_were_cut_are_made_again() {
         steps: TEST.steps,
     };
     let folder = tempfile::tempdir().unwrap();
-    let storage = shared(folder.path());
+    let storage = postgres(folder.path());
     let first = Db::open(&storage, &CUT).await.unwrap();
     let second = Db::open(&storage, &CUT).await.unwrap();
     let mut server = PgConnection::connect(storage.url.expose()).await.unwrap();
@@ -326,7 +330,7 @@ async fn counted(db: &Db) -> i64 {
             let row: (i64,) = sqlx::query_as("SELECT COUNT(*) FROM things")
                 .fetch_one(&mut reader)
                 .await?;
-            crate::Result::Ok(row.0)
+            Result::Ok(row.0)
         };
         match attempt.await {
             Ok(count) => return count,
@@ -337,10 +341,9 @@ async fn counted(db: &Db) -> i64 {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL"]
 async fn what_is_wrong_with_the_address_is_said_without_the_password() {
     let folder = tempfile::tempdir().unwrap();
-    let right = shared(folder.path());
+    let right = postgres(folder.path());
     let options: PgConnectOptions = right.url.expose().parse().unwrap();
     let options = options.password("hunter2");
     let at = |options: PgConnectOptions| StorageConfig {
