@@ -118,44 +118,11 @@ async fn planted(ground: &Ground, version: &str, digest: &str, state: State) -> 
 
 /// A registry with one version, from a world of its own that is over.
 async fn ground_with_version() -> (Ground, Version) {
-    let ground = Ground::new().await;
     let world = World::with_suite().await;
     let file = predictions(500, 0.97, 7);
     let version = world.version(&[("predictions", file.as_bytes())]).await;
-    let (from, to) = (
-        world.folder.path().to_owned(),
-        ground.folder.path().to_owned(),
-    );
-    // The folder outlives the world.
     world.ended(&world.queued(&version).await.name).await;
-    let kept = stopped(world).await;
-    copy(&from.join("registry"), &to.join("registry"));
-    for file in ["registry.db", "registry.db-wal", "registry.db-shm"] {
-        if from.join(file).exists() {
-            std::fs::copy(from.join(file), to.join(file)).unwrap();
-        }
-    }
-    drop(kept);
-    (ground, version)
-}
-
-async fn stopped(mut world: World) -> tempfile::TempDir {
-    let folder = std::mem::replace(&mut world.folder, tempfile::tempdir().unwrap());
-    world.stop().await;
-    folder
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
+    (Ground::after(world.stop().await).await, version)
 }
 
 fn running(ground: &Ground) -> State {

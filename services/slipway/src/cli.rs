@@ -112,4 +112,38 @@ mod tests {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
     }
+
+    /// What follows `slipway ` at the start of a line of a listing, or in a code span.
+    fn commands_in(page: &str) -> impl Iterator<Item = &str> {
+        let spans = page.split('`').skip(1).step_by(2);
+        let lines = page
+            .lines()
+            .map(|line| line.trim_start().trim_start_matches("$ "));
+        spans
+            .chain(lines)
+            .filter_map(|text| text.strip_prefix("slipway "))
+    }
+
+    #[test]
+    fn the_documentation_names_commands_that_there_are() {
+        for (page, least) in [
+            (include_str!("../../../README.md"), 8),
+            (include_str!("../../../docs/operations.md"), 8),
+        ] {
+            let mut seen = 0;
+            for line in commands_in(page) {
+                let mut command = Cli::command();
+                for word in line.split_whitespace() {
+                    if !command.has_subcommands() || word.starts_with('-') {
+                        break;
+                    }
+                    let next = command.find_subcommand(word).cloned();
+                    command =
+                        next.unwrap_or_else(|| panic!("there is no `slipway {line}`: {word}"));
+                }
+                seen += 1;
+            }
+            assert!(seen >= least, "only {seen} commands found");
+        }
+    }
 }

@@ -54,6 +54,8 @@ pub struct World {
 /// What a world is made of before anything runs.
 pub struct Ground {
     pub folder: tempfile::TempDir,
+    /// The evaluator's folder in that one.
+    evaluator: &'static str,
     pub clock: FakeClock,
     pub log: EmbeddedLog,
     pub registry_listener: Option<TcpListener>,
@@ -62,9 +64,17 @@ pub struct Ground {
 
 impl Ground {
     pub async fn new() -> Ground {
-        let folder = tempfile::tempdir().unwrap();
+        Ground::in_folder(tempfile::tempdir().unwrap(), "evaluator").await
+    }
+
+    /// With the registry of the world that had this folder, and an evaluator that knows nothing yet.
+    pub async fn after(folder: tempfile::TempDir) -> Ground {
+        Ground::in_folder(folder, "second-evaluator").await
+    }
+
+    async fn in_folder(folder: tempfile::TempDir, evaluator: &'static str) -> Ground {
         let clock = FakeClock::new(Timestamp(1_700_000_000_000_000));
-        let path = folder.path().join("events.db");
+        let path = folder.path().join(format!("{evaluator}-events.db"));
         let log = EmbeddedLog::open(&path, clock.shared(), DEFAULT_RETENTION)
             .await
             .unwrap();
@@ -72,6 +82,7 @@ impl Ground {
         let registry_address = format!("http://{}", listener.local_addr().unwrap());
         Ground {
             folder,
+            evaluator,
             clock,
             log,
             registry_listener: Some(listener),
@@ -80,7 +91,7 @@ impl Ground {
     }
 
     pub fn database(&self) -> StorageConfig {
-        storage(&self.folder.path().join("evaluator"))
+        storage(&self.folder.path().join(self.evaluator))
     }
 
     pub async fn start(mut self) -> World {
@@ -178,11 +189,13 @@ impl World {
         self.parts.push(registry);
     }
 
-    pub async fn stop(self) {
+    /// Stops everything; its folder stays as long as what is returned.
+    pub async fn stop(self) -> tempfile::TempDir {
         for (stop, running) in self.parts {
             stop.cancel();
             running.await.unwrap().unwrap();
         }
+        self.folder
     }
 
     pub async fn model(&self) {

@@ -1,10 +1,11 @@
-//! `slipway up`: every service and the gateway in one process, on the embedded defaults.
+//! `slipway up`: every service and the gateway in one process, on embedded storage and events unless the
+//! settings name PostgreSQL (`storage.url` of a service) or Kafka (`[event_bus]`).
 //!
 //! Order of the start: settings of all services are read and checked, every listener is bound, the
-//! embedded event log is opened, the services start, and once each says that it serves, the addresses are
+//! event bus is opened, the services start, and once each says that it serves, the addresses are
 //! written to `addresses.json` in the data directory. Order of the stop: the gateway drains, then the
 //! services stop in the reverse order of their dependencies (each fails readiness, stops accepting,
-//! finishes calls, ends its tasks, closes its database), then the event log.
+//! finishes calls, ends its tasks, closes its database), then the event bus.
 //!
 //! [`start`] is the same thing for a program that wants a control plane inside itself.
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_platform::clock::SystemClock;
-use slipway_platform::events::log::DEFAULT_RETENTION;
-use slipway_platform::events::{EmbeddedLog, EventBus};
+use slipway_platform::events::EventBus;
+use slipway_platform::events::config::{self as bus_config, Embedded};
 use slipway_platform::grpc;
-use slipway_platform::tasks::{Nudge, State, Tasks};
+use slipway_platform::tasks::{State, Tasks};
 use tokio_util::sync::CancellationToken;
 
 use super::settings::Bound;
@@ -20,7 +20,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What one service may take to stop, beyond which it is aborted: a little more than the deadlines that
 /// the services themselves have for their calls, their tasks and their databases.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
-const COLLECT_PERIOD: Duration = Duration::from_secs(3600);
+/// Leaving the consumer groups may take this long; others wait for the session to end otherwise.
+const BUS_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A control plane that runs. Dropping it leaves it running; [`Running::stop`] ends it.
 pub struct Running {
@@ -28,7 +29,9 @@ pub struct Running {
     data_dir: PathBuf,
     /// In the order in which they stop.
     services: Vec<Service>,
-    log: Tasks,
+    bus: Arc<dyn EventBus>,
+    /// What the event bus does by itself.
+    bus_tasks: Tasks,
 }
 
 /// One service, with its own moment of stopping.
@@ -70,18 +73,19 @@ impl Service {
 
 pub(super) async fn start(bound: Bound) -> Result<Running, Failure> {
     let clock = SystemClock::shared();
-    let log = EmbeddedLog::open(
-        &bound.data_dir.join("events.db"),
-        clock.clone(),
-        DEFAULT_RETENTION,
-    )
-    .await?;
+    let bus_tasks = Tasks::new(CancellationToken::new());
+    let embedded = Embedded {
+        path: &bound.data_dir.join("events.db"),
+        tasks: &bus_tasks,
+    };
+    let bus = bus_config::connect(&bound.event_bus, Some(embedded), clock.clone()).await?;
     let (addresses, data_dir) = (bound.addresses.clone(), bound.data_dir.clone());
     let running = Running {
-        services: services::start(bound, Arc::new(log.clone()) as Arc<dyn EventBus>, clock),
+        services: services::start(bound, bus.clone(), clock),
         addresses,
         data_dir,
-        log: collect(log),
+        bus,
+        bus_tasks,
     };
     let ready = tokio::select! {
         ready = running.ready() => ready,
@@ -95,16 +99,6 @@ pub(super) async fn start(bound: Bound) -> Result<Running, Failure> {
             Err(failure)
         }
     }
-}
-
-/// Removes old events from the log now and then.
-fn collect(log: EmbeddedLog) -> Tasks {
-    let tasks = Tasks::new(CancellationToken::new());
-    tasks.every("collect-events", COLLECT_PERIOD, Nudge::new(), move || {
-        let log = log.clone();
-        async move { log.collect().await.map(|_| ()) }
-    });
-    tasks
 }
 
 impl Running {
@@ -135,7 +129,8 @@ impl Running {
             tracing::debug!(service = service.name, "stopping");
             service.stop().await;
         }
-        self.log.join(STOP_TIMEOUT).await;
+        self.bus.close(BUS_CLOSE_TIMEOUT).await;
+        self.bus_tasks.join(STOP_TIMEOUT).await;
     }
 
     /// Waits until every service answers that it serves.

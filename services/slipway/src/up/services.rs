@@ -14,6 +14,7 @@ pub(super) fn start(bound: Bound, bus: Arc<dyn EventBus>, clock: SharedClock) ->
     let Bound {
         addresses: _,
         data_dir: _,
+        event_bus: _,
         registry,
         evaluator,
         deployer,

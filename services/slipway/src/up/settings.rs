@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
-use slipway_platform::config::{self, ConfigError, Secret, Validate};
+use slipway_platform::config::{self, ConfigError, Secret, Sections};
+use slipway_platform::db::StorageConfig;
+use slipway_platform::events::config::{self as bus_config, BusConfig};
 use tokio::net::TcpListener;
 
 use super::{Addresses, UpConfig};
@@ -12,6 +13,7 @@ use crate::failure::Failure;
 
 /// The settings as they were read.
 pub(super) struct Settings {
+    event_bus: BusConfig,
     registry: slipway_registry::Config,
     evaluator: slipway_evaluator::Config,
     deployer: slipway_deployer::config::Config,
@@ -30,6 +32,7 @@ pub(super) struct Bound {
     pub(super) addresses: Addresses,
     /// The data directory, as an absolute path.
     pub(super) data_dir: PathBuf,
+    pub(super) event_bus: BusConfig,
     pub(super) registry: Part<slipway_registry::Config>,
     pub(super) evaluator: Part<slipway_evaluator::Config>,
     pub(super) deployer: Part<slipway_deployer::config::Config>,
@@ -40,34 +43,26 @@ pub(super) struct Bound {
 impl Settings {
     /// Reads the settings of every service; every problem of every service is in one error.
     pub(super) fn load(up: &UpConfig) -> Result<Self, Failure> {
-        let mut sections = Sections {
-            up,
-            problems: Vec::new(),
-        };
+        let mut sections = Sections::new(up.settings.as_deref(), up.env.iter().cloned());
+        let event_bus = sections.read(bus_config::DEFAULTS, bus_config::SECTION);
         let registry = sections.read(slipway_registry::DEFAULTS, "registry");
         let evaluator = sections.read(slipway_evaluator::DEFAULTS, "evaluator");
         let deployer = sections.read(slipway_deployer::config::DEFAULTS, "deployer");
         let failure_detector =
             sections.read(slipway_failure_detector::DEFAULTS, "failure_detector");
         let gateway = sections.read(slipway_gateway::DEFAULTS, slipway_gateway::SECTION);
-        let (
-            Some(registry),
-            Some(evaluator),
-            Some(deployer),
-            Some(failure_detector),
-            Some(gateway),
-        ) = (registry, evaluator, deployer, failure_detector, gateway)
-        else {
-            let problems = sections.problems;
-            return Err(ConfigError { problems }.into());
+        sections.finish()?;
+        let read = || {
+            Some(Self {
+                event_bus: event_bus?,
+                registry: registry?,
+                evaluator: evaluator?,
+                deployer: deployer?,
+                failure_detector: failure_detector?,
+                gateway: up.gateway.then_some(gateway?),
+            })
         };
-        Ok(Self {
-            registry,
-            evaluator,
-            deployer,
-            failure_detector,
-            gateway: up.gateway.then_some(gateway),
-        })
+        read().ok_or_else(|| ConfigError::one("the settings could not be read").into())
     }
 
     /// Makes the data directory and binds every listener; every listener that cannot be bound is in one
@@ -114,6 +109,7 @@ impl Settings {
         Ok(Bound {
             addresses,
             data_dir,
+            event_bus: settings.event_bus,
             registry: Part {
                 config: settings.registry,
                 listener: registry,
@@ -137,20 +133,25 @@ impl Settings {
         })
     }
 
-    /// Puts everything into one data directory, and tells each service where the others are.
+    /// Puts everything into one data directory, but for storage that the settings place elsewhere, and tells
+    /// each service where the others are.
     fn complete(mut self, data_dir: &Path, addresses: &Addresses) -> Self {
-        self.registry.storage.url = database(data_dir, "registry");
+        place(&mut self.registry.storage, data_dir, "registry");
         self.registry.data_dir = data_dir.join("registry");
-        self.evaluator.storage.url = database(data_dir, "evaluator");
+        place(&mut self.evaluator.storage, data_dir, "evaluator");
         self.evaluator.registry.clone_from(&addresses.registry);
-        self.deployer.storage.url = database(data_dir, "deployer");
+        place(&mut self.deployer.storage, data_dir, "deployer");
         self.deployer.data_dir = data_dir.join("deployer");
         self.deployer.registry.clone_from(&addresses.registry);
         self.deployer.evaluator.clone_from(&addresses.evaluator);
         self.deployer
             .failure_detector
             .clone_from(&addresses.failure_detector);
-        self.failure_detector.storage.url = database(data_dir, "failure-detector");
+        place(
+            &mut self.failure_detector.storage,
+            data_dir,
+            "failure-detector",
+        );
         if let Some(gateway) = &mut self.gateway {
             gateway.control_plane.clone_from(&addresses.deployer);
             gateway
@@ -182,30 +183,6 @@ impl Binder {
     }
 }
 
-/// Reads sections and collects what is wrong with them.
-struct Sections<'u> {
-    up: &'u UpConfig,
-    problems: Vec<String>,
-}
-
-impl Sections<'_> {
-    fn read<T: DeserializeOwned + Validate>(&mut self, defaults: &str, name: &str) -> Option<T> {
-        let (file, env) = (self.up.settings.as_deref(), self.up.env.iter().cloned());
-        match config::load(defaults, Some(name), file, env) {
-            Ok(config) => Some(config),
-            Err(error) => {
-                // What is wrong with the file as a whole is found by every service.
-                for problem in error.problems {
-                    if !self.problems.contains(&problem) {
-                        self.problems.push(problem);
-                    }
-                }
-                None
-            }
-        }
-    }
-}
-
 /// Makes the data directory, readable by its owner only, and gives its absolute path.
 fn make(dir: &Path) -> Result<PathBuf, Failure> {
     use std::os::unix::fs::DirBuilderExt;
@@ -217,9 +194,12 @@ fn make(dir: &Path) -> Result<PathBuf, Failure> {
         .map_err(|error| Failure::usage(format!("the data directory {}: {error}", dir.display())))
 }
 
-fn database(data_dir: &Path, service: &str) -> Secret {
-    let file = data_dir.join(format!("{service}.db"));
-    Secret::new(format!("sqlite:{}", file.display()))
+/// Puts a database into the data directory, unless the settings say where it is.
+fn place(storage: &mut StorageConfig, data_dir: &Path, service: &str) {
+    if storage.url.expose() == format!("sqlite:.slipway/{service}.db") {
+        let file = data_dir.join(format!("{service}.db"));
+        storage.url = Secret::new(format!("sqlite:{}", file.display()));
+    }
 }
 
 /// The URL by which this machine reaches a listener.

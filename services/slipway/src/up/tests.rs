@@ -1,3 +1,5 @@
+use rdkafka::mocking::MockCluster;
+use slipway_platform::events::catalog;
 use slipway_proto::registry::v1::{CreateModelRequest, GetModelRequest};
 use tempfile::TempDir;
 
@@ -127,4 +129,46 @@ async fn settings_come_from_the_file() {
     config.settings = Some(file);
     config.listen.registry = None;
     assert!(usage(start(config).await).contains("256.0.0.1:1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_the_settings_place_elsewhere_stays_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = dir.path().join("elsewhere.db");
+    let mut config = config(&dir);
+    config.env = vec![(
+        "SLIPWAY__REGISTRY__STORAGE__URL".into(),
+        format!("sqlite:{}", elsewhere.display()),
+    )];
+    let running = start(config).await.unwrap();
+    assert!(elsewhere.exists());
+    assert!(!running.data_dir().join("registry.db").exists());
+    assert!(running.data_dir().join("evaluator.db").exists());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_go_to_kafka_when_the_settings_say_so() {
+    let kafka = MockCluster::new(1).unwrap();
+    for topic in [
+        catalog::REGISTRY_TOPIC,
+        catalog::EVALUATION_TOPIC,
+        catalog::DEPLOYMENT_TOPIC,
+        catalog::ANOMALY_TOPIC,
+        catalog::DEAD_LETTER_TOPIC,
+    ] {
+        kafka.create_topic(topic, 16, 1).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&dir);
+    config.env = vec![
+        ("SLIPWAY__EVENT_BUS__KIND".into(), "kafka".into()),
+        (
+            "SLIPWAY__EVENT_BUS__KAFKA__BROKERS".into(),
+            kafka.bootstrap_servers(),
+        ),
+    ];
+    let running = start(config).await.unwrap();
+    assert!(!running.data_dir().join("events.db").exists());
+    running.stop().await;
 }
