@@ -16,6 +16,7 @@ struct Instruments {
     alerts: Gauge<i64>,
     decisions: Counter<u64>,
     forwarded: Counter<u64>,
+    forward_dropped: Counter<u64>,
     forward_lag: Histogram<f64>,
     deliveries: Counter<u64>,
     endpoints: Gauge<u64>,
@@ -54,6 +55,11 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             .u64_counter("slipway.detector.forwarded")
             .with_unit("{observation}")
             .with_description("Observations between replicas, by direction.")
+            .build(),
+        forward_dropped: meter
+            .u64_counter("slipway.detector.forward_dropped")
+            .with_unit("{observation}")
+            .with_description("Observations for another replica that there was no room to keep.")
             .build(),
         forward_lag: meter
             .f64_histogram("slipway.detector.forward_lag")
@@ -106,6 +112,7 @@ pub(crate) fn begin() {
             INSTRUMENTS.decisions.add(0, &code);
         }
     }
+    INSTRUMENTS.forward_dropped.add(0, &[]);
     for result in ["ok", "failed"] {
         let result = [KeyValue::new("result", result)];
         INSTRUMENTS.deliveries.add(0, &result);
@@ -129,6 +136,13 @@ pub(crate) fn written_down(count: usize) {
     if count > 0 {
         let out = [KeyValue::new("direction", "out")];
         INSTRUMENTS.forwarded.add(whole(count), &out);
+    }
+}
+
+/// Observations for another replica were dropped, for want of room.
+pub(crate) fn dropped(count: u64) {
+    if count > 0 {
+        INSTRUMENTS.forward_dropped.add(count, &[]);
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! One book per endpoint. Its observations are numbered without a gap, equal ones that follow each other are one
 //! run, and a reader names the number from which it wants them. So a stream that broke, and a replica that takes
-//! over, go on exactly where the stored evidence ends: nothing is counted twice, and what a full book had to drop is
-//! missing by number.
+//! over, go on exactly where the stored evidence ends: nothing is counted twice, and what had to be dropped is
+//! missing by number. All books share their room; the largest one pays for it when it is full.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -12,6 +12,9 @@ use slipway_platform::clock::Timestamp;
 use slipway_platform::names::{EndpointName, RevisionName};
 
 use super::outcome::Outcome;
+
+/// When there is no room, the largest book loses one run in so many: to look for it costs as much as many writings.
+const DROPPED_PART: usize = 16;
 
 /// A place in a book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +99,7 @@ pub struct Books {
     opened: u64,
     runs: usize,
     runs_max: usize,
+    dropped: u64,
 }
 
 #[derive(Debug)]
@@ -117,6 +121,7 @@ impl Books {
             opened: 0,
             runs: 0,
             runs_max,
+            dropped: 0,
         }
     }
 
@@ -148,9 +153,14 @@ impl Books {
         });
         self.runs += 1;
         if self.runs > self.runs_max {
-            self.runs -= book.drop_first();
+            self.make_room();
         }
         true
+    }
+
+    /// How many observations were dropped since this was last asked, for want of room.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 
     /// A reader wants what follows `from`, or what comes from now on. Returns where its reading begins.
@@ -239,6 +249,19 @@ impl Books {
         for endpoint in old {
             self.remove(&endpoint);
         }
+    }
+
+    /// Drops the oldest of the largest book, so that an endpoint with much to say costs no other one anything.
+    fn make_room(&mut self) {
+        let largest = self.books.values_mut().max_by_key(|book| book.runs.len());
+        let Some(book) = largest else {
+            return;
+        };
+        let before = book.first;
+        for _ in 0..book.runs.len().div_ceil(DROPPED_PART) {
+            self.runs -= book.drop_first();
+        }
+        self.dropped += book.first - before;
     }
 
     fn remove(&mut self, endpoint: &EndpointName) -> Option<Book> {

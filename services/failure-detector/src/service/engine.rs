@@ -206,7 +206,7 @@ impl Engine {
     pub fn observe(&self, observations: &[Observation], now: Timestamp) {
         let mut touched: Vec<Arc<Cell>> = Vec::new();
         let same_endpoint = |a: &Observation, b: &Observation| a.place.endpoint == b.place.endpoint;
-        let mut wrote = 0;
+        let (mut wrote, mut dropped) = (0, 0);
         for run in observations.chunk_by(same_endpoint) {
             let endpoint = &run[0].place.endpoint;
             let cell = self.existing(endpoint).or_else(|| {
@@ -222,6 +222,7 @@ impl Engine {
                     }
                 }
                 wrote += run.len();
+                dropped += books.take_dropped();
                 None
             });
             let Some(cell) = cell else {
@@ -241,6 +242,7 @@ impl Engine {
             self.settle(&cell, now);
         }
         metrics::written_down(wrote);
+        metrics::dropped(dropped);
         self.wake_readers();
     }
 

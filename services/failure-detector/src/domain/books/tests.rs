@@ -7,7 +7,11 @@ fn endpoint() -> EndpointName {
 }
 
 fn revision() -> RevisionName {
-    RevisionName::new(&endpoint(), 1).unwrap()
+    of(&endpoint())
+}
+
+fn of(endpoint: &EndpointName) -> RevisionName {
+    RevisionName::new(endpoint, 1).unwrap()
 }
 
 fn outcome(failed: bool) -> Outcome {
@@ -74,6 +78,37 @@ fn the_replica_that_wrote_a_book_may_take_over_itself() {
     assert_eq!(failures(&rest.after(Some(stored)).0), [false, false]);
     write(&mut books, &[true]);
     assert!(books.read(&endpoint(), start, 1).is_none());
+}
+
+#[test]
+fn an_endpoint_with_much_to_say_costs_no_other_one_its_observations() {
+    let (noisy, quiet) = (endpoint(), "environments/prod/endpoints/q".parse().unwrap());
+    let mut books = Books::new(40);
+    let (of_noisy, of_quiet) = (books.open(&noisy, None), books.open(&quiet, None));
+    for failed in [true, false, true] {
+        books.record(&quiet, &of(&quiet), 1, outcome(failed));
+    }
+    // As many runs as observations, so that there is no room long before the end.
+    for number in 0..500 {
+        books.record(&noisy, &of(&noisy), 1, outcome(number % 2 == 0));
+    }
+    books.record(&quiet, &of(&quiet), 1, outcome(false));
+    let (kept, loss) = books
+        .read(&quiet, of_quiet, usize::MAX)
+        .unwrap()
+        .after(Some(of_quiet));
+    assert_eq!(
+        (failures(&kept), loss),
+        (vec![true, false, true, false], Loss::None)
+    );
+    let (kept, loss) = books
+        .read(&noisy, of_noisy, usize::MAX)
+        .unwrap()
+        .after(Some(of_noisy));
+    let lost = 500 - kept.len() as u64;
+    assert_eq!((loss, books.take_dropped()), (Loss::Counted(lost), lost));
+    assert!(kept.len() > 30, "{} of 40 are kept", kept.len());
+    assert_eq!(books.take_dropped(), 0);
 }
 
 proptest! {
