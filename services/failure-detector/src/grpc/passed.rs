@@ -67,8 +67,8 @@ pub async fn monitor(handlers: &Handlers, request: Request<GetMonitorRequest>) -
     }
 }
 
-/// `ReportObservations`: each observation goes to the judge of its endpoint. When one cannot be reached the call fails,
-/// and may be repeated: what was counted elsewhere is known by its id.
+/// `ReportObservations`: each observation goes to the judge of its endpoint. When one cannot be reached, or is changing,
+/// the call fails, and may be repeated: what was counted elsewhere is known by its id.
 pub async fn report(
     handlers: &Handlers,
     request: Request<ReportObservationsRequest>,
@@ -101,7 +101,7 @@ pub async fn report(
         sum.duplicates += counted.duplicates;
         sum.unwatched += counted.unwatched;
     }
-    let counted = detector.engine().report(&here, detector.now());
+    let counted = detector.engine().report(&here, detector.now())?;
     Ok(Response::new(ReportObservationsResponse {
         accepted: sum.accepted + counted.accepted,
         duplicates: sum.duplicates + counted.duplicates,

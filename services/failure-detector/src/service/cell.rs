@@ -285,9 +285,42 @@ impl CellState {
         counted
     }
 
+    /// The books of these replicas are gone for ever.
+    pub(super) fn forget_positions(&mut self, gone: &HashSet<String>) {
+        let before = self.positions.len();
+        self.positions.retain(|replica, _| !gone.contains(replica));
+        self.heard.retain(|replica| !gone.contains(replica));
+        self.moved |= self.positions.len() != before;
+    }
+
     /// Judges no longer: whoever follows a watch is told that it is gone.
     pub(super) fn leave(&mut self) {
         self.gone = true;
         self.watches.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_of_a_replica_that_is_gone_is_written_no_more() {
+        let mut state = CellState::default();
+        for replica in ["a", "b"] {
+            let nothing = Excerpt {
+                book: 1,
+                first: 7,
+                runs: Vec::new(),
+            };
+            state.take_in(replica, nothing, Timestamp(0));
+        }
+        state.moved = false;
+        state.forget_positions(&HashSet::from(["c".to_owned()]));
+        assert!(!state.moved, "nothing has changed");
+        state.forget_positions(&HashSet::from(["a".to_owned()]));
+        assert!(state.moved, "it is to be written");
+        assert_eq!(state.positions.keys().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(state.heard, HashSet::from(["b".to_owned()]));
     }
 }

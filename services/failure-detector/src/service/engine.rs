@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch as channel};
 use super::cell::{Cell, CellState, Watched};
 use super::decide::Work;
 use super::id_window::IdWindow;
+use super::judges;
 use super::report::Report;
 use crate::config::{Judgement, millis};
 use crate::domain::books::{Books, Excerpt, Position};
@@ -163,19 +164,20 @@ impl Engine {
             .collect()
     }
 
-    /// Forgets endpoints that have no watch any more, and gives them.
-    pub(super) fn forget_empty(&self) -> Vec<Arc<Cell>> {
+    /// Endpoints that have no watch any more.
+    pub(super) fn empty(&self) -> Vec<EndpointName> {
+        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
+        let empty = cells.values().filter(|cell| cell.lock().watches.is_empty());
+        empty.map(|cell| cell.endpoint.clone()).collect()
+    }
+
+    /// Forgets an endpoint, and gives it, unless it has a watch or is about to have one.
+    pub(super) fn forget_empty(&self, endpoint: &EndpointName) -> Option<Arc<Cell>> {
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
-        let mut forgotten = Vec::new();
-        cells.retain(|_, cell| {
-            // Whoever holds a cell is about to use it.
-            let used = Arc::strong_count(cell) > 1 || !cell.lock().watches.is_empty();
-            if !used {
-                forgotten.push(cell.clone());
-            }
-            used
-        });
-        forgotten
+        let cell = cells.get(endpoint)?;
+        // Whoever holds a cell is about to use it.
+        let used = Arc::strong_count(cell) > 1 || !cell.lock().watches.is_empty();
+        (!used).then(|| cells.remove(endpoint)).flatten()
     }
 
     /// Judges an endpoint no longer. True when `cell` was the one in use.
@@ -295,18 +297,25 @@ impl Engine {
         self.look(now);
     }
 
-    /// Judges observations that somebody reported, with the ids that they go by.
-    pub fn report(&self, reported: &[(String, Observation)], now: Timestamp) -> Reported {
+    /// Judges observations that somebody reported, with the ids that they go by. Fails when an endpoint has gone to
+    /// another replica meanwhile; what was counted before is known by its id.
+    pub fn report(&self, reported: &[(String, Observation)], now: Timestamp) -> Result<Reported> {
         let mut answer = Reported::default();
         metrics::observed(reported.len(), "report");
         let mut touched: Vec<Arc<Cell>> = Vec::new();
+        let mut gone = None;
         for (id, observation) in reported {
-            let cell = self.existing(&observation.place.endpoint);
+            let endpoint = &observation.place.endpoint;
+            let cell = self.existing(endpoint);
+            if cell.is_none() && self.ledger.is_some() {
+                gone = Some(judges::moved(endpoint));
+                break;
+            }
             let Some(cell) = cell.filter(|cell| cell.watches(&observation.place.revision)) else {
                 answer.unwatched += 1;
                 continue;
             };
-            if !lock(&self.ids).first_time(&observation.place.endpoint.to_string(), id) {
+            if !lock(&self.ids).first_time(&endpoint.to_string(), id) {
                 answer.duplicates += 1;
                 continue;
             }
@@ -323,7 +332,7 @@ impl Engine {
         for cell in touched {
             self.settle(&cell, now);
         }
-        answer
+        gone.map_or(Ok(answer), Err)
     }
 
     /// Looks at every watch, for what only time or the log streams have changed.

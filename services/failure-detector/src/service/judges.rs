@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt, stream};
 use slipway_platform::{Error, Result, lease::Instance, lease::Lease, names::EndpointName};
 
 use super::FailureDetector;
@@ -27,6 +28,8 @@ pub enum Judge {
 const WATCHES_MAX: i64 = 64;
 /// Endpoints whose judge was lost that are looked for in one step.
 const JUDGED_MAX: i64 = 1_000;
+/// Endpoints that are taken up side by side.
+const AT_ONCE: usize = 8;
 /// The prefix of the leases.
 const PREFIX: &str = "endpoint/";
 
@@ -43,7 +46,7 @@ impl FailureDetector {
         if !self.db().is_shared() || self.judges(endpoint) {
             return Ok(Judge::Here);
         }
-        let _one_at_a_time = self.replicas().taking_up().await;
+        let _one_at_a_time = self.replicas().taking_up(endpoint).await;
         if self.judges(endpoint) {
             return Ok(Judge::Here);
         }
@@ -73,7 +76,8 @@ impl FailureDetector {
         Ok(other.map(Judge::There))
     }
 
-    /// Takes up what lost replicas have judged, and stopped ones have handed over. Returns how many endpoints.
+    /// Takes up what lost replicas have judged, and stopped ones have handed over, some endpoints side by side. One that
+    /// cannot be taken up now holds up no other, and is tried again the next time. Returns how many endpoints.
     pub async fn take_over(&self) -> Result<usize> {
         let leases = self.replicas().leases();
         let holders = leases.holders(PREFIX).await?;
@@ -82,23 +86,38 @@ impl FailureDetector {
             .filter_map(|(name, _)| name.strip_prefix(PREFIX))
             .collect();
         let mut taken = 0;
+        let mut failed: Option<(EndpointName, Error)> = None;
+        let mut failures = 0;
         let mut after = String::new();
         loop {
             let mut reader = self.db().read().await?;
-            let judged = store::judges::judged(&mut reader, &after, JUDGED_MAX).await?;
+            let mut judged = store::judges::judged(&mut reader, &after, JUDGED_MAX).await?;
             drop(reader);
             let Some(last) = judged.last() else {
-                return Ok(taken);
+                break;
             };
             after = last.to_string();
-            for endpoint in judged {
-                if !held.contains(endpoint.to_string().as_str())
-                    && self.take_up(&endpoint).await? == Judge::Here
-                {
-                    taken += 1;
+            judged.retain(|endpoint| !held.contains(endpoint.to_string().as_str()));
+            let taking_up = judged.into_iter().map(|endpoint| async move {
+                let judge = self.take_up(&endpoint).await;
+                (endpoint, judge)
+            });
+            let mut outcomes = stream::iter(taking_up).buffer_unordered(AT_ONCE);
+            while let Some((endpoint, judge)) = outcomes.next().await {
+                match judge {
+                    Ok(Judge::Here) => taken += 1,
+                    Ok(Judge::There(_)) => {}
+                    Err(error) => {
+                        failures += 1;
+                        failed.get_or_insert((endpoint, error));
+                    }
                 }
             }
         }
+        if let Some((endpoint, error)) = failed {
+            tracing::warn!(%endpoint, %error, failures, "endpoints are not taken up yet; trying again");
+        }
+        Ok(taken)
     }
 
     /// The cell of an endpoint that this replica judges.
@@ -129,13 +148,15 @@ impl FailureDetector {
 
     /// Lets go of the endpoints that have no watch any more.
     pub(super) async fn rest(&self) -> Result<()> {
-        if !self.db().is_shared() {
-            self.engine().forget_empty();
-            return Ok(());
+        let shared = self.db().is_shared();
+        for endpoint in self.engine().empty() {
+            let _one_at_a_time = self.replicas().taking_up(&endpoint).await;
+            let forgotten = self.engine().forget_empty(&endpoint);
+            if let Some(cell) = forgotten.filter(|_| shared) {
+                self.end(&[cell]).await?;
+            }
         }
-        let _one_at_a_time = self.replicas().taking_up().await;
-        let resting = self.engine().forget_empty();
-        self.end(&resting).await
+        Ok(())
     }
 
     /// Stops judging as planned: writes everything, so that another replica goes on without a loss.
@@ -144,7 +165,7 @@ impl FailureDetector {
         if !self.db().is_shared() {
             return Ok(());
         }
-        let _one_at_a_time = self.replicas().taking_up().await;
+        let _none_is_taken_up = self.replicas().taking_up_all().await;
         let all = self.engine().all();
         for cell in &all {
             self.engine().leave(cell);

@@ -138,9 +138,14 @@ impl FailureDetector {
     }
 
     /// Goes on with the watches that were judging when the detector stopped, and that no other replica judges now.
+    /// Where there are other replicas, a database that is away for a moment is no reason not to start: what is not
+    /// taken up now is taken up by the task that looks for it.
     pub async fn resume(&self) -> Result<()> {
         if self.db().is_shared() {
-            return self.take_over().await.map(drop);
+            if let Err(error) = self.take_over().await {
+                tracing::warn!(%error, "what is to be judged is not known yet; trying again");
+            }
+            return Ok(());
         }
         let limit = i64::try_from(self.config().judgement.endpoints_max).unwrap_or(i64::MAX);
         let mut reader = self.db().read().await?;

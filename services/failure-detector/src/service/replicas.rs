@@ -1,19 +1,24 @@
 //! What a replica knows of the others, and what it has to tell the links to them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use slipway_platform::{
     Result,
+    clock::Timestamp,
     lease::{Instance, Leases},
     names::EndpointName,
 };
 use tokio::sync::{MutexGuard, broadcast, watch};
 
 use super::engine::lock;
+use super::judges::moved;
 use super::{FailureDetector, Judge};
+use crate::domain::absent::Absent;
 use crate::domain::books::Position;
+use crate::store;
 
 /// What a link to another replica has to pass on.
 #[derive(Debug, Clone)]
@@ -31,7 +36,7 @@ pub enum LinkNews {
 /// The other replicas.
 pub struct Replicas {
     leases: Leases,
-    taking_up: tokio::sync::Mutex<()>,
+    taking_up: [tokio::sync::Mutex<()>; LOCKS],
     news: broadcast::Sender<LinkNews>,
     live: watch::Sender<Vec<Instance>>,
     /// Those that read our books, and how many streams each has.
@@ -40,7 +45,14 @@ pub struct Replicas {
     first: Mutex<Option<HashSet<String>>>,
     met: watch::Sender<bool>,
     judges: Mutex<HashMap<EndpointName, (Instant, Option<Judge>)>>,
+    absent: Mutex<Absent>,
 }
+
+/// An endpoint is taken up, or let go, by one at a time; those that share a lock wait for each other.
+const LOCKS: usize = 64;
+/// How long it is known up to where the books of a replica are counted that is not alive. One that only slept may come
+/// back with its books; a run that has ended never does.
+const POSITIONS_KEPT: Duration = Duration::from_secs(3_600);
 
 /// News that a link may lag behind before it begins anew.
 const NEWS_MAX: usize = 4_096;
@@ -53,13 +65,14 @@ impl Replicas {
     pub(super) fn new(leases: Leases, shared: bool) -> Self {
         Self {
             leases,
-            taking_up: tokio::sync::Mutex::default(),
+            taking_up: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             news: broadcast::channel(NEWS_MAX).0,
             live: watch::channel(Vec::new()).0,
             readers: Mutex::default(),
             first: Mutex::default(),
             met: watch::channel(!shared).0,
             judges: Mutex::default(),
+            absent: Mutex::default(),
         }
     }
 
@@ -89,8 +102,21 @@ impl Replicas {
         let _ = self.news.send(news);
     }
 
-    pub(super) async fn taking_up(&self) -> MutexGuard<'_, ()> {
-        self.taking_up.lock().await
+    /// Until this is dropped, nobody else takes the endpoint up or lets it go.
+    pub(super) async fn taking_up(&self, endpoint: &EndpointName) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        endpoint.hash(&mut hasher);
+        let lock = usize::try_from(hasher.finish() % LOCKS as u64).unwrap_or(0);
+        self.taking_up[lock].lock().await
+    }
+
+    /// Until these are dropped, nobody takes any endpoint up.
+    pub(super) async fn taking_up_all(&self) -> Vec<MutexGuard<'_, ()>> {
+        let mut all = Vec::with_capacity(LOCKS);
+        for lock in &self.taking_up {
+            all.push(lock.lock().await);
+        }
+        all
     }
 
     pub(super) fn reader_came(&self, replica: &str) {
@@ -152,6 +178,8 @@ impl FailureDetector {
             .collect();
         let now = self.now();
         self.engine().logs().set_live(&names, now);
+        let ids = live.iter().map(|instance| instance.id.clone()).collect();
+        self.forget_absent(ids, now);
         self.replicas().set_live(live);
         self.engine().look(now);
         if let Some(ledger) = self.engine().ledger() {
@@ -160,7 +188,25 @@ impl FailureDetector {
         Ok(())
     }
 
-    /// Like [`FailureDetector::judge_of`], from memory if the answer is young.
+    /// Forgets how far the books of replicas were counted that are long gone.
+    fn forget_absent(&self, live: HashSet<String>, now: Timestamp) {
+        let cells = self.engine().all();
+        let mut known = HashSet::new();
+        for cell in &cells {
+            let state = cell.lock();
+            let replicas = state.positions.keys().filter(|id| !live.contains(*id));
+            known.extend(replicas.cloned());
+        }
+        let gone = lock(&self.replicas().absent).look(known, POSITIONS_KEPT, now);
+        if !gone.is_empty() {
+            for cell in cells {
+                cell.lock().forget_positions(&gone);
+            }
+        }
+    }
+
+    /// Like [`FailureDetector::judge_of`], from memory if the answer is young. Fails while the judge is changing, so
+    /// that `None` says that nobody watches.
     pub async fn judge_of_lately(&self, endpoint: &EndpointName) -> Result<Option<Judge>> {
         let judges = &self.replicas().judges;
         let known = lock(judges).get(endpoint).cloned();
@@ -171,6 +217,12 @@ impl FailureDetector {
             return Ok(judge);
         }
         let judge = self.judge_of(endpoint).await?;
+        if judge.is_none() {
+            let mut reader = self.db().read().await?;
+            if store::judges::is_judged(&mut reader, endpoint).await? {
+                return Err(moved(endpoint));
+            }
+        }
         let mut judges = lock(judges);
         if judges.len() >= JUDGES_MAX {
             judges.clear();

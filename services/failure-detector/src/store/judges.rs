@@ -140,6 +140,15 @@ pub async fn judged(
         .collect()
 }
 
+/// Whether an endpoint is judged, or to be judged by the next that can.
+pub async fn is_judged(conn: &mut AnyConnection, endpoint: &EndpointName) -> Result<bool> {
+    let row: Option<(i64,)> = sqlx::query_as("SELECT judging FROM judges WHERE endpoint = $1")
+        .bind(endpoint.to_string())
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.is_some_and(|(judging,)| judging > 0))
+}
+
 /// Forgets endpoints that are not judged since `before`, at most `limit`. Returns how many.
 pub async fn collect(conn: &mut AnyConnection, before: Timestamp, limit: i64) -> Result<u64> {
     let result = sqlx::query(
