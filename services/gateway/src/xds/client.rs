@@ -18,11 +18,13 @@ use tonic::transport::Endpoint;
 use super::resources::Kind;
 use super::saved::Saved;
 use super::state::State;
-use super::subscriptions::Subscriptions;
+use super::subscriptions::{Subscriptions, Versions};
 use crate::backoff::Backoff;
 
 /// Requests on their way; the client sends a few per response.
 const REQUESTS_IN_FLIGHT: usize = 64;
+/// The version of a configuration that was saved, and is in force before the control plane has said anything.
+const SAVED: &str = "saved";
 
 /// How the control plane is reached.
 #[derive(Debug, Clone)]
@@ -45,6 +47,8 @@ pub struct Client {
     settings: ClientSettings,
     state: State,
     save: Option<watch::Sender<Option<Arc<Saved>>>>,
+    /// Said on each new stream.
+    accepted: Versions,
     warming_until: Option<Instant>,
     /// Which replica's turn it is.
     turn: usize,
@@ -63,10 +67,16 @@ impl Client {
         state: State,
         save: Option<watch::Sender<Option<Arc<Saved>>>>,
     ) -> Self {
+        let mut accepted = Versions::new();
+        if state.routes_in_force() > 0 {
+            // What was saved is in force, and its versions are not known any more.
+            accepted.insert(Kind::Cluster, SAVED.to_owned());
+        }
         Self {
             settings,
             state,
             save,
+            accepted,
             warming_until: None,
             turn: 0,
         }
@@ -104,14 +114,21 @@ impl Client {
 
     async fn stream(&mut self) -> Broken {
         let mut worked = false;
+        let node = self.settings.node.clone();
+        let mut subscriptions = Subscriptions::new(node, std::mem::take(&mut self.accepted));
         let reason = self
-            .follow(&mut worked)
+            .follow(&mut subscriptions, &mut worked)
             .await
             .unwrap_or_else(|reason| reason);
+        self.accepted = subscriptions.versions();
         Broken { worked, reason }
     }
 
-    async fn follow(&mut self, worked: &mut bool) -> Result<String, String> {
+    async fn follow(
+        &mut self,
+        subscriptions: &mut Subscriptions,
+        worked: &mut bool,
+    ) -> Result<String, String> {
         let endpoints = &self.settings.endpoints;
         let endpoint = &endpoints[self.turn % endpoints.len()];
         let channel = endpoint
@@ -121,7 +138,6 @@ impl Client {
         let mut client = AggregatedDiscoveryServiceClient::new(channel)
             .max_decoding_message_size(self.settings.response_bytes_max);
         let (requests, outgoing) = mpsc::channel(REQUESTS_IN_FLIGHT);
-        let mut subscriptions = Subscriptions::new(self.settings.node.clone());
         for kind in [Kind::Cluster, Kind::Listener] {
             send(
                 &requests,
@@ -141,11 +157,11 @@ impl Client {
                     None => return Ok("the control plane ended the stream".to_owned()),
                     Some(response) => {
                         *worked = true;
-                        self.take(response, &mut subscriptions)
+                        self.take(response, subscriptions)
                     }
                 },
                 () = tokio::time::sleep_until(warm_at.unwrap_or_else(Instant::now)), if warm_at.is_some() => {
-                    self.stop_waiting(&mut subscriptions)
+                    self.stop_waiting(subscriptions)
                 }
             };
             for answer in answers {

@@ -11,12 +11,16 @@ use super::resources::{Kind, Problems};
 /// `google.rpc.Code.INVALID_ARGUMENT`.
 const INVALID_ARGUMENT: i32 = 3;
 
+/// The versions that were accepted last, on whichever stream.
+pub type Versions = BTreeMap<Kind, String>;
+
 /// The subscriptions of one stream. A new stream starts with none, so that the control plane sends
-/// everything again.
+/// everything again; it says what was accepted before, so that the control plane sends nothing older.
 #[derive(Debug)]
 pub struct Subscriptions {
     /// Goes into the stream's first request only.
     node: Option<Node>,
+    before: Versions,
     by_kind: BTreeMap<Kind, Subscription>,
 }
 
@@ -29,10 +33,11 @@ struct Subscription {
 }
 
 impl Subscriptions {
-    /// No subscription yet.
-    pub fn new(node: Node) -> Self {
+    /// No subscription yet, by one who has accepted these versions `before`.
+    pub fn new(node: Node, before: Versions) -> Self {
         Self {
             node: Some(node),
+            before,
             by_kind: BTreeMap::new(),
         }
     }
@@ -40,7 +45,11 @@ impl Subscriptions {
     /// Asks for these names. None when they have been asked for already.
     pub fn subscribe(&mut self, kind: Kind, names: BTreeSet<String>) -> Option<DiscoveryRequest> {
         let is_new = !self.by_kind.contains_key(&kind);
-        let subscription = self.by_kind.entry(kind).or_default();
+        let before = &mut self.before;
+        let subscription = self.by_kind.entry(kind).or_insert_with(|| Subscription {
+            accepted_version: before.remove(&kind).unwrap_or_default(),
+            ..Subscription::default()
+        });
         if !is_new && subscription.names == names {
             return None;
         }
@@ -82,6 +91,17 @@ impl Subscriptions {
             .map_or("", |subscription| &subscription.accepted_version)
     }
 
+    /// What was accepted last, on this stream or before it.
+    pub fn versions(self) -> Versions {
+        let mut versions = self.before;
+        for (kind, subscription) in self.by_kind {
+            if !subscription.accepted_version.is_empty() {
+                versions.insert(kind, subscription.accepted_version);
+            }
+        }
+        versions
+    }
+
     fn request(&mut self, kind: Kind, error_detail: Option<Status>) -> DiscoveryRequest {
         let node = self.node.take();
         let subscription = self.by_kind.entry(kind).or_default();
@@ -102,10 +122,33 @@ mod tests {
     use super::*;
 
     fn subscriptions() -> Subscriptions {
-        Subscriptions::new(Node {
+        after(Versions::new())
+    }
+
+    fn after(before: Versions) -> Subscriptions {
+        let node = Node {
             id: "gateway".into(),
             ..Node::default()
-        })
+        };
+        Subscriptions::new(node, before)
+    }
+
+    #[test]
+    fn a_new_stream_says_what_was_accepted_before() {
+        let mut first = subscriptions();
+        let fresh = first.subscribe(Kind::Cluster, BTreeSet::new()).unwrap();
+        assert_eq!(fresh.version_info, "");
+        first.received(Kind::Cluster, "7".into(), "n1".into());
+        first.ack(Kind::Cluster);
+        first.received(Kind::Cluster, "8".into(), "n2".into());
+        // The second stream ends before anything comes, and forgets nothing.
+        let second = after(first.versions());
+        let mut third = after(second.versions());
+        let again = third.subscribe(Kind::Cluster, BTreeSet::new()).unwrap();
+        assert_eq!(
+            (again.version_info.as_str(), again.response_nonce.as_str()),
+            ("7", "")
+        );
     }
 
     #[test]
