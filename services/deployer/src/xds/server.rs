@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
@@ -14,6 +15,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 };
 use futures::Stream as FutureStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -21,6 +23,8 @@ use super::hub::{Stream, XdsHub};
 use super::resources::{Built, Kind};
 use super::session::{Heard, Session};
 
+/// How long a stream waits until what is stored was read, before a proxy that has nothing gets what is known here.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
 /// A node id is shown in statuses and kept for as long as the proxy counts.
 const NODE_ID_BYTES_MAX: usize = 256;
 
@@ -74,30 +78,24 @@ fn answers(
     async_stream::try_stream! {
         let mut snapshots = hub.snapshots();
         let mut session = Session::default();
-        let (ticket, mut confirmed) = (hub.want(), hub.confirmed());
-        // What is known here may be older than what the proxy has from another replica.
-        let mut is_newest = *confirmed.borrow_and_update() >= ticket;
-        let mut target: Option<Arc<Built>> = snapshots.borrow_and_update().clone().filter(|_| is_newest);
+        let mut trust = Trust::new(&hub);
+        let mut target: Option<Arc<Built>> = trust.filter(&mut snapshots);
         let end = stream.end().clone();
         loop {
             while let Some(response) = target.as_ref().and_then(|target| session.next(target)) {
                 yield response;
             }
-            let waits = (!is_newest).then_some(&mut confirmed);
-            match step(&end, &mut snapshots, waits, &mut requests).await? {
+            match step(&end, &mut snapshots, &mut trust, &mut requests).await? {
                 Step::End => break,
-                Step::Confirmed(up_to) => {
-                    is_newest = up_to >= ticket;
-                    target = snapshots.borrow_and_update().clone().filter(|_| is_newest);
-                    stream.heard(None, Heard::Nothing, synced(&session, target.as_deref()));
-                }
-                Step::Snapshot(built) => {
-                    target = built.filter(|_| is_newest);
+                Step::Known => {
+                    target = trust.filter(&mut snapshots);
                     stream.heard(None, Heard::Nothing, synced(&session, target.as_deref()));
                 }
                 Step::Request(request) => {
                     if stream.node_id().is_none() {
                         stream.identify(node_id(&request)?);
+                        trust.comes_with(&request);
+                        target = trust.filter(&mut snapshots);
                     }
                     let kind = Kind::from_type_url(&request.type_url);
                     let heard = session.hear(*request);
@@ -108,35 +106,86 @@ fn answers(
     }
 }
 
+/// Whether what is known here may be sent on a stream: it may be older than what the proxy has from another replica.
+/// A proxy that comes with nothing has nothing newer, so while nobody can tell what is stored, it gets what is known.
+struct Trust {
+    ticket: u64,
+    confirmed: watch::Receiver<u64>,
+    is_newest: bool,
+    deadline: Instant,
+    has_waited: bool,
+    has_nothing: bool,
+}
+
+impl Trust {
+    fn new(hub: &XdsHub) -> Self {
+        let (ticket, mut confirmed) = (hub.want(), hub.confirmed());
+        let is_newest = *confirmed.borrow_and_update() >= ticket;
+        Self {
+            ticket,
+            confirmed,
+            is_newest,
+            deadline: Instant::now() + CONFIRMED_WITHIN,
+            has_waited: false,
+            has_nothing: false,
+        }
+    }
+
+    /// The first request says whether the proxy has accepted something already.
+    fn comes_with(&mut self, request: &DiscoveryRequest) {
+        self.has_nothing = request.version_info.is_empty();
+    }
+
+    fn filter(&self, snapshots: &mut watch::Receiver<Option<Arc<Built>>>) -> Option<Arc<Built>> {
+        let may_send = self.is_newest || (self.has_waited && self.has_nothing);
+        snapshots.borrow_and_update().clone().filter(|_| may_send)
+    }
+
+    /// Waits until more may be sent; false: the hub is gone.
+    async fn grows(&mut self) -> bool {
+        if self.is_newest {
+            return std::future::pending().await;
+        }
+        let deadline = (!self.has_waited).then_some(self.deadline);
+        let waiting = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = self.confirmed.changed() => {
+                self.is_newest = *self.confirmed.borrow_and_update() >= self.ticket;
+                changed.is_ok()
+            }
+            () = waiting => {
+                self.has_waited = true;
+                tracing::debug!("what is stored cannot be read yet: a proxy that has nothing gets what is known here");
+                true
+            }
+        }
+    }
+}
+
 /// What the loop goes on with.
 enum Step {
     Request(Box<DiscoveryRequest>),
-    Snapshot(Option<Arc<Built>>),
-    Confirmed(u64),
+    /// Something else is known, or may be sent.
+    Known,
     End,
 }
 
 async fn step(
     end: &CancellationToken,
     snapshots: &mut watch::Receiver<Option<Arc<Built>>>,
-    confirmed: Option<&mut watch::Receiver<u64>>,
+    trust: &mut Trust,
     requests: &mut Streaming<DiscoveryRequest>,
 ) -> Result<Step, Status> {
-    let confirmation = async {
-        let Some(confirmed) = confirmed else {
-            return std::future::pending().await;
-        };
-        let changed = confirmed.changed().await;
-        changed.map(|()| *confirmed.borrow_and_update())
-    };
     tokio::select! {
         biased;
         () = end.cancelled() => Err(Status::unavailable("this stream has ended; open another")),
-        up_to = confirmation => Ok(up_to.map_or(Step::End, Step::Confirmed)),
-        changed = snapshots.changed() => match changed {
-            Ok(()) => Ok(Step::Snapshot(snapshots.borrow_and_update().clone())),
-            Err(_) => Ok(Step::End),
-        },
+        goes_on = trust.grows() => Ok(if goes_on { Step::Known } else { Step::End }),
+        changed = snapshots.changed() => Ok(changed.map_or(Step::End, |()| Step::Known)),
         request = requests.message() => Ok(request?.map_or(Step::End, |request| Step::Request(Box::new(request)))),
     }
 }

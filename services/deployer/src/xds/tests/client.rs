@@ -184,7 +184,18 @@ impl Proxy {
     }
 
     pub async fn begin(&mut self) {
-        self.send(Kind::Cluster, &[], "", None).await;
+        self.begin_with("").await;
+    }
+
+    /// Begins as one who has accepted this version before.
+    pub async fn begin_with(&mut self, version: &str) {
+        let request = DiscoveryRequest {
+            type_url: Kind::Cluster.type_url().to_owned(),
+            node: self.node.take(),
+            version_info: version.to_owned(),
+            ..Default::default()
+        };
+        self.requests.send(request).await.unwrap();
     }
 
     /// Takes answers until the routes are of this version.

@@ -374,6 +374,29 @@ async fn a_replica_that_lags_sends_nothing_until_it_has_what_was_stored_when_the
 }
 
 #[tokio::test]
+async fn while_nobody_can_tell_what_is_stored_a_proxy_that_has_nothing_gets_what_is_known() {
+    let deployer = replica().await;
+    deployer
+        .hub
+        .publish(snapshot(1, &[routes("a", 1, &[(1, 10_000)])]));
+    // One that has accepted something elsewhere keeps it: it may be newer.
+    let mut served = deployer.proxy("p1").await;
+    served.begin_with("7").await;
+    let mut fresh = deployer.proxy("p2").await;
+    fresh.begin().await;
+    fresh.take_routes("1").await;
+    let silence = tokio::time::timeout(Duration::from_millis(50), served.responses.message()).await;
+    assert!(silence.is_err(), "{silence:?}");
+    deployer
+        .hub
+        .publish(snapshot(2, &[routes("a", 2, &[(2, 10_000)])]));
+    deployer.hub.confirm(*deployer.hub.wanted().borrow());
+    fresh.take_routes("2").await;
+    served.take_routes("2").await;
+    deployer.applied(2, is_applied).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_hangs_on_is_ended_when_its_proxy_is_at_another_replica() {
     let deployer = deployer().await;
     deployer
