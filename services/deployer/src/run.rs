@@ -79,7 +79,13 @@ async fn build(config: Config, driver: Arc<dyn Driver>, context: Context) -> Res
     let (tasks, shutdown) = (context.tasks.clone(), context.shutdown.clone());
     let service = Arc::new(make(&config, driver, context)?);
     let publisher = Arc::new(Publisher::default());
-    publisher.run_once(&service).await?;
+    match publisher.run_once(&service).await {
+        // Another replica is there meanwhile, and the task that publishes tries again.
+        Err(error) if service.db.is_shared() && error.is_transient() => {
+            tracing::warn!(%error, "what proxies are to be told is not known yet; trying again");
+        }
+        published => published?,
+    }
     tasks::spawn(&tasks, &service, publisher, &config);
     let hub = service.hub.clone();
     let (closing, token) = (hub.clone(), tasks.token());

@@ -204,7 +204,11 @@ impl Service {
     }
 
     /// The scene of a rollout with the numbers of its verdict as they are now: what moves it is saved with them.
-    async fn scene_of(&self, tx: &mut Tx, rollout: &RolloutName) -> Result<(Scene, usize)> {
+    pub(super) async fn scene_of(
+        &self,
+        tx: &mut Tx,
+        rollout: &RolloutName,
+    ) -> Result<(Scene, usize)> {
         let (mut scene, index) = Scene::of_rollout(&mut *tx, rollout).await?;
         let row = &mut scene.rollouts[index];
         if !row.rollout.ended() {

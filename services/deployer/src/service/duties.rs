@@ -7,6 +7,7 @@
 //! (`service::work`). The leases keep replicas from doing everything several times, and from hearing one
 //! another's lost streams.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use slipway_platform::Result;
 use slipway_platform::clock::Timestamp;
 use slipway_platform::db::Db;
 use slipway_platform::lease::{Lease, Leases};
+use slipway_platform::names::RolloutName;
 use tokio::sync::watch;
 
 use crate::store::work::Taker;
@@ -35,6 +37,17 @@ pub struct Duties {
     node_lease: Lease,
     adopted: AtomicBool,
     deciding: watch::Sender<Option<i64>>,
+    untold: watch::Sender<Untold>,
+}
+
+/// Rollouts that do not know yet that this replica decides now. They move on by no verdict and by no deadline;
+/// findings are acted on, all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Untold {
+    /// All that there are.
+    All,
+    /// These.
+    These(HashSet<RolloutName>),
 }
 
 impl Duties {
@@ -47,6 +60,7 @@ impl Duties {
             node_lease: leases.campaign(&format!("{NODE}{node}")),
             adopted: AtomicBool::new(false),
             deciding: watch::Sender::new(None),
+            untold: watch::Sender::new(Untold::All),
             leases,
         }
     }
@@ -86,9 +100,34 @@ impl Duties {
         self.deciding.subscribe()
     }
 
-    /// This replica decides from now on, or not any more.
+    /// This replica decides from now on, or not any more. At first it acts on findings alone, until rollouts
+    /// were told ([`Duties::set_untold`]).
     pub fn set_deciding(&self, epoch: Option<i64>) {
+        self.untold.send_replace(Untold::All);
         self.deciding.send_replace(epoch);
+    }
+
+    /// Which rollouts are still to be told.
+    pub fn set_untold(&self, untold: Untold) {
+        self.untold.send_replace(untold);
+    }
+
+    /// Changes with what was told.
+    pub fn untold(&self) -> watch::Receiver<Untold> {
+        self.untold.subscribe()
+    }
+
+    /// Whether a rollout may move on by what it hears from now on.
+    pub fn moves_on(&self, rollout: &RolloutName) -> bool {
+        match &*self.untold.borrow() {
+            Untold::All => false,
+            Untold::These(rollouts) => !rollouts.contains(rollout),
+        }
+    }
+
+    /// Whether this replica decides.
+    pub fn decides(&self) -> bool {
+        self.deciding.borrow().is_some() && self.decisions.is_held()
     }
 
     /// Whether it decides still, under this epoch.

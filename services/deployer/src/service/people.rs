@@ -1,16 +1,17 @@
 //! What people do to a rollout: pause, resume, promote, abort; and how they look at it.
 
+use slipway_platform::db::Tx;
 use slipway_platform::filter::Filter;
 use slipway_platform::names::{EndpointName, EnvironmentName, RolloutName};
 use slipway_platform::paging::Page;
-use slipway_platform::{Result, etag};
+use slipway_platform::{Error, Result, etag};
 
 use super::decision::{Cause, hear, refused};
 use super::rollback::Rollback;
 use super::scene::Scene;
-use super::{Service, pages};
+use super::{Service, observed, pages};
 use crate::domain::resources::VerdictSummary;
-use crate::domain::rollout::{Kind, Phase, RolloutEvent};
+use crate::domain::rollout::{Kind, Phase, Rollout, RolloutEvent};
 use crate::store::rollouts::{self, RolloutRow};
 
 impl Service {
@@ -98,7 +99,44 @@ impl Service {
             full,
             reason: cause.reason.clone(),
         };
-        self.person_says(name, &event, cause, expected).await
+        let now = self.now();
+        let mut tx = self.db.begin().await?;
+        let (mut scene, index) = self.scene_of(&mut tx, name).await?;
+        let seen = scene.rollouts[index].generation;
+        etag::check(expected, seen, &name.to_string())?;
+        // A person may not mean the step after the one that they have seen.
+        if self.look_at_proxies(&mut tx, &mut scene, index).await? {
+            tx.commit().await?;
+            return Err(Error::Conflict {
+                name: name.to_string(),
+                current: etag::of(scene.rollouts[index].generation),
+                reason: "it has moved on by itself meanwhile".to_owned(),
+            });
+        }
+        hear(&mut tx, &mut scene, index, &event, cause, now)
+            .await?
+            .map_err(|rejected| refused(rejected, name))?;
+        tx.commit().await?;
+        Ok(scene.rollouts.swap_remove(index))
+    }
+
+    /// Lets a rollout hear that every proxy has accepted its traffic, as it is known here: whoever decides may not
+    /// have told it yet. True if it has moved on by that.
+    async fn look_at_proxies(&self, tx: &mut Tx, scene: &mut Scene, index: usize) -> Result<bool> {
+        let row = &scene.rollouts[index];
+        let Some(generation) = row.rollout.awaited_generation() else {
+            return Ok(false);
+        };
+        let applied = self.hub.applied(row.endpoint(), generation);
+        let heard = observed(&row.rollout, generation, applied);
+        let Some(event @ RolloutEvent::TrafficApplied { .. }) = heard else {
+            return Ok(false);
+        };
+        let place = |rollout: &Rollout| (rollout.phase.name(), rollout.step_index());
+        let before = place(&row.rollout);
+        // What comes late or twice changes nothing.
+        let _ = hear(tx, scene, index, &event, &Cause::deployer(), self.now()).await?;
+        Ok(place(&scene.rollouts[index].rollout) != before)
     }
 
     /// Puts the traffic back, at any generation while the candidate carries traffic; otherwise a no-op.

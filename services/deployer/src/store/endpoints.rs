@@ -12,7 +12,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::revisions::named;
 use super::signals::{self, Signal};
-use super::{from_text, stored_name, to_text};
+use super::{from_text, readable, stored_name, to_text};
 use crate::domain::resources::EndpointSettings;
 use crate::domain::serving::Serving;
 use crate::domain::traffic::Revision;
@@ -188,16 +188,14 @@ pub async fn of_model(
     rows.iter().map(|(name,)| stored_name(name)).collect()
 }
 
-/// Endpoints that serve something, for the steady watch.
+/// Endpoints that serve something, for the steady watch. One that cannot be read is left out, and said.
 pub async fn serving(conn: &mut AnyConnection) -> Result<Vec<EndpointRow>> {
     let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!("{COLUMNS} ORDER BY name")))
         .fetch_all(conn)
         .await?;
-    let rows: Result<Vec<EndpointRow>> = rows.into_iter().map(read).collect();
-    Ok(rows?
-        .into_iter()
-        .filter(|row| !row.serving.traffic.is_empty())
-        .collect())
+    let mut rows = readable(rows, |row| &row.0, read);
+    rows.retain(|row| !row.serving.traffic.is_empty());
+    Ok(rows)
 }
 
 /// What proxies are to be told of an endpoint.
@@ -210,13 +208,25 @@ pub struct Routed {
     pub traceparent: String,
 }
 
+/// What proxies are to be told now.
+#[derive(Debug)]
+pub struct Routing {
+    /// The version of the snapshot.
+    pub version: i64,
+    /// Other than before: what is stored has gone back, and was given newer versions by [`outrun_routes`].
+    pub history: i64,
+    /// The endpoints that were asked for.
+    pub routed: Vec<Routed>,
+}
+
 /// The version of the snapshot, and the endpoints whose routes changed after version `since`. Read in one
 /// statement, so that every replica has the same under the same version.
-pub async fn routes_since(conn: &mut AnyConnection, since: i64) -> Result<(i64, Vec<Routed>)> {
+pub async fn routes_since(conn: &mut AnyConnection, since: i64) -> Result<Routing> {
     let rows = sqlx::query(
-        "SELECT signals.value, endpoints.name, endpoints.settings, endpoints.generation, endpoints.serving, \
+        "SELECT signals.value, COALESCE(histories.value, 0), endpoints.name, endpoints.settings, endpoints.generation, endpoints.serving, \
          endpoints.serving_generation, endpoints.last_revision, endpoints.created_at, endpoints.routes_traceparent, \
          revisions.number, revisions.addresses FROM signals \
+         LEFT JOIN signals histories ON histories.name = 'histories' \
          LEFT JOIN endpoints ON endpoints.routes_version > $1 \
          LEFT JOIN revisions ON revisions.endpoint = endpoints.name AND revisions.addresses <> '[]' \
          WHERE signals.name = 'routes' ORDER BY endpoints.name, revisions.number",
@@ -224,11 +234,11 @@ pub async fn routes_since(conn: &mut AnyConnection, since: i64) -> Result<(i64, 
     .bind(since)
     .fetch_all(conn)
     .await?;
-    let mut version = since;
+    let (mut version, mut history) = (since, 0);
     let mut found: Vec<Routed> = Vec::new();
     for row in &rows {
-        version = row.try_get(0)?;
-        let Some(name) = row.try_get::<Option<String>, _>(1)? else {
+        (version, history) = (row.try_get(0)?, row.try_get(1)?);
+        let Some(name) = row.try_get::<Option<String>, _>(2)? else {
             continue;
         };
         let known = found
@@ -237,27 +247,57 @@ pub async fn routes_since(conn: &mut AnyConnection, since: i64) -> Result<(i64, 
         if !known {
             let columns = (
                 name,
-                row.try_get(2)?,
                 row.try_get(3)?,
                 row.try_get(4)?,
                 row.try_get(5)?,
                 row.try_get(6)?,
                 row.try_get(7)?,
+                row.try_get(8)?,
             );
             found.push(Routed {
                 endpoint: read(columns)?,
                 addresses: Vec::new(),
-                traceparent: row.try_get(8)?,
+                traceparent: row.try_get(9)?,
             });
         }
-        if let (Some(routed), Some(number)) = (found.last_mut(), row.try_get::<Option<i64>, _>(9)?)
+        if let (Some(routed), Some(number)) = (found.last_mut(), row.try_get::<Option<i64>, _>(10)?)
         {
-            let listens = from_text(row.try_get::<&str, _>(10)?)?;
+            let listens = from_text(row.try_get::<&str, _>(11)?)?;
             let revision = named(&routed.endpoint.name, number)?;
             routed.addresses.push((revision, listens));
         }
     }
-    Ok((version, found))
+    Ok(Routing {
+        version,
+        history,
+        routed: found,
+    })
+}
+
+/// What is stored was told under versions up to `told` already, and is older again: an earlier state of the database
+/// was restored. Gives all routes a version that nobody was told, unless another replica was first.
+pub async fn outrun_routes(conn: &mut AnyConnection, told: i64) -> Result<()> {
+    let outrun: Option<(i64,)> = sqlx::query_as(
+        "UPDATE signals SET value = $1 + 1 WHERE name = 'routes' AND value < $1 RETURNING value",
+    )
+    .bind(told)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some((version,)) = outrun else {
+        return Ok(());
+    };
+    sqlx::query("UPDATE endpoints SET routes_version = $1")
+        .bind(version)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query(
+        "INSERT INTO signals (name, value) VALUES ('histories', $1) \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(version)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Notes the trace that the present traffic comes from.

@@ -44,6 +44,21 @@ fn from_text<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| Error::internal("read a stored document", error))
 }
 
+/// The rows that can be read. Of the others it is said that a person must look: one of them must not hold up the rest.
+fn readable<R, T>(
+    rows: Vec<R>,
+    name: impl Fn(&R) -> &String,
+    read: impl Fn(R) -> Result<T>,
+) -> Vec<T> {
+    let readable = rows.into_iter().filter_map(|row| {
+        let name = name(&row).clone();
+        read(row)
+            .inspect_err(|error| tracing::error!(name, %error, "what is stored is not readable"))
+            .ok()
+    });
+    readable.collect()
+}
+
 fn stored_name<T: FromStr>(text: &str) -> Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,

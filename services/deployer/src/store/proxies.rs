@@ -103,7 +103,8 @@ pub async fn put_accepted(
     Ok(())
 }
 
-/// What was stored after this version, and the version up to which it was read.
+/// What was stored after this version, and the version up to which it was read; everything, if the versions have
+/// gone back since: an older state of the database was restored.
 pub async fn since(
     conn: &mut AnyConnection,
     version: i64,
@@ -113,6 +114,7 @@ pub async fn since(
     if up_to == version {
         return Ok((up_to, Vec::new(), Vec::new()));
     }
+    let version = if up_to < version { 0 } else { version };
     type Row = (String, String, i64, i64, i64, i64, String);
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT node_id, replica, turn, connected, last_seen, acked_version, nack FROM proxies \
@@ -135,20 +137,36 @@ pub async fn since(
             },
         )
         .collect();
-    let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(
+    let rows: Vec<Generation> = sqlx::query_as(
         "SELECT node_id, endpoint, generation, accepted_at FROM proxy_generations \
          WHERE version > $1 ORDER BY node_id, endpoint",
     )
     .bind(version)
     .fetch_all(conn)
     .await?;
-    let accepted: Result<Vec<Accepted>> = rows
-        .into_iter()
+    Ok((up_to, proxies, read(rows)?))
+}
+
+/// Every generation that is stored of one proxy.
+pub async fn accepted_by(conn: &mut AnyConnection, node_id: &str) -> Result<Vec<Accepted>> {
+    let rows: Vec<Generation> = sqlx::query_as(
+        "SELECT node_id, endpoint, generation, accepted_at FROM proxy_generations \
+         WHERE node_id = $1 ORDER BY endpoint",
+    )
+    .bind(node_id)
+    .fetch_all(conn)
+    .await?;
+    read(rows)
+}
+
+type Generation = (String, String, i64, i64);
+
+fn read(rows: Vec<Generation>) -> Result<Vec<Accepted>> {
+    rows.into_iter()
         .map(|(node_id, endpoint, generation, at)| {
             Ok((node_id, stored_name(&endpoint)?, generation, Timestamp(at)))
         })
-        .collect();
-    Ok((up_to, proxies, accepted?))
+        .collect()
 }
 
 /// Forgets a proxy that does not count any more, unless it has come back.

@@ -11,7 +11,7 @@ use slipway_platform::paging::Page;
 use slipway_platform::{Error, Result, etag};
 use sqlx::{AnyConnection, AssertSqlSafe};
 
-use super::{from_text, stored_name, to_text};
+use super::{from_text, readable, stored_name, to_text};
 use crate::domain::resources::{Actor, VerdictSummary};
 use crate::domain::rollout::{Gate, Pending, Phase, Rollout};
 
@@ -225,14 +225,15 @@ pub async fn next_due(conn: &mut AnyConnection) -> Result<Option<Timestamp>> {
     Ok(next.map(Timestamp))
 }
 
-/// Those that have not ended and have traffic that proxies accept and the failure-detector judges.
+/// Those that have not ended and have traffic that proxies accept and the failure-detector judges. One that cannot
+/// be read is left out, and said: it must not keep the others from going back.
 pub async fn with_traffic(conn: &mut AnyConnection) -> Result<Vec<RolloutRow>> {
     let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!(
         "{COLUMNS} WHERE ended = 0 AND followed IS NOT NULL ORDER BY name"
     )))
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(read).collect()
+    Ok(readable(rows, |row| &row.0, read))
 }
 
 /// A page of an endpoint's rollouts, or of all of an environment, newest first, with one more row than the

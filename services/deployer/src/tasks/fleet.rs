@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::service::Service;
 use crate::store::proxies::{self, Accepted};
-use crate::xds::OwnProxy;
+use crate::xds::{OtherProxy, OwnProxy};
 
 /// How often it looks which replicas are alive, and what was stored, when nothing announces it.
 pub const PERIOD: Duration = Duration::from_millis(500);
@@ -26,7 +26,8 @@ const KEY: &str = "proxies";
 #[derive(Debug, Default)]
 pub struct Keeper {
     stored: Mutex<HashMap<String, Stored>>,
-    read_up_to: Mutex<i64>,
+    /// Held while it is read, so that nothing older is learnt after something newer.
+    read_up_to: tokio::sync::Mutex<i64>,
 }
 
 /// What was stored of a proxy last.
@@ -101,13 +102,15 @@ impl Keeper {
                 changed.push((proxy, None));
                 continue;
             };
+            // The first turn is a new row: what was stored before was forgotten, whatever is known of it here.
+            let is_new = same.is_none() && turn == 1;
             let routes = proxy.routes();
             if routes.is_some() && same.and_then(|same| same.routes) != routes {
                 accepted.extend(
                     proxy
                         .generations()
                         .filter(|(endpoint, number, _)| {
-                            service.hub.stored(&proxy.node_id, endpoint) != Some(*number)
+                            is_new || service.hub.stored(&proxy.node_id, endpoint) != Some(*number)
                         })
                         .map(|(endpoint, number, at)| {
                             (proxy.node_id.clone(), endpoint.clone(), number, at)
@@ -134,12 +137,39 @@ impl Keeper {
         Ok(())
     }
 
-    /// Learns what was stored since the last time, and who is alive.
+    /// Learns all that is stored, also what was forgotten here, and who is alive.
+    pub async fn learn_all(&self, service: &Service) -> Result<()> {
+        let mut read_up_to = self.read_up_to.lock().await;
+        *read_up_to = 0;
+        self.learn_since(service, &mut read_up_to).await
+    }
+
+    /// Learns what was stored since the last time, and who is alive; and forgets proxies of which nothing was heard
+    /// for longer than a proxy is waited for. Who decides forgets what is stored of them, too.
     pub async fn learn(&self, service: &Service) -> Result<()> {
+        let mut read_up_to = self.read_up_to.lock().await;
+        self.learn_since(service, &mut read_up_to).await?;
+        let lost = service.hub.lost();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        if service.duties.decides() {
+            delete(service, &lost).await?;
+        }
+        service.hub.forget(&lost);
+        Ok(())
+    }
+
+    async fn learn_since(&self, service: &Service, read_up_to: &mut i64) -> Result<()> {
         let replicas = service.duties.leases().replicas().await?;
-        let read_up_to = *self.read_up_to();
-        let (up_to, found, accepted) =
-            proxies::since(&mut *service.db.read().await?, read_up_to).await?;
+        let mut reader = service.db.read().await?;
+        let (up_to, found, mut accepted) = proxies::since(&mut reader, *read_up_to).await?;
+        // One that was forgotten here may have kept what is stored of it, under versions that were read before.
+        let unknown = |proxy: &&OtherProxy| *read_up_to > 0 && !service.hub.knows(&proxy.node_id);
+        for proxy in found.iter().filter(unknown) {
+            accepted.extend(proxies::accepted_by(&mut reader, &proxy.node_id).await?);
+        }
+        drop(reader);
         for proxy in &found {
             let own = self.lock().get(&proxy.node_id).cloned();
             let is_elsewhere = proxy.replica != service.duties.replica();
@@ -151,8 +181,7 @@ impl Keeper {
         service
             .hub
             .set_alive(replicas.into_iter().map(|replica| replica.id).collect());
-        let mut read_up_to = self.read_up_to();
-        *read_up_to = up_to.max(*read_up_to);
+        *read_up_to = up_to;
         Ok(())
     }
 
@@ -172,25 +201,12 @@ impl Keeper {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Stored>> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn read_up_to(&self) -> MutexGuard<'_, i64> {
-        self.read_up_to
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Service {
-    /// Forgets proxies of which nothing was heard for longer than a proxy is waited for.
-    pub async fn forget_lost_proxies(&self) -> Result<()> {
-        let lost = self.hub.forget_lost();
-        if lost.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.db.begin_for(KEY).await?;
-        for (node_id, turn) in lost {
-            proxies::delete(&mut tx, &node_id, turn).await?;
-        }
-        tx.commit().await
+async fn delete(service: &Service, lost: &[(String, i64)]) -> Result<()> {
+    let mut tx = service.db.begin_for(KEY).await?;
+    for (node_id, turn) in lost {
+        proxies::delete(&mut tx, node_id, *turn).await?;
     }
+    tx.commit().await
 }

@@ -9,8 +9,8 @@ use slipway_platform::Result;
 use slipway_platform::tasks::Nudge;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::rollout::{Phase, Rollout, RolloutEvent, Verdict};
-use crate::service::{Cause, Service};
+use crate::domain::rollout::Phase;
+use crate::service::{Cause, Service, observed};
 use crate::store::{rollouts, traffic};
 use crate::xds::Applied;
 
@@ -31,28 +31,6 @@ pub async fn follow(service: Arc<Service>, nudge: Nudge, shutdown: CancellationT
             }
         }
     }
-}
-
-/// When decisions are taken over: what was judged before is not known to hold any more, so every rollout waits
-/// for a new verdict before it moves on; and it hears at once which proxies it cannot count on.
-pub async fn begin_anew(service: &Service) -> Result<()> {
-    let rows = rollouts::with_traffic(&mut *service.db.read().await?).await?;
-    for row in rows {
-        let Some(generation) = row.rollout.watched_generation() else {
-            continue;
-        };
-        let unmeasured = RolloutEvent::Judged {
-            revision: row.rollout.candidate,
-            generation,
-            verdict: Verdict::Unmeasurable,
-            decision: String::new(),
-            text: "the deployer was restarted".to_owned(),
-        };
-        service
-            .tell(&row.name, &unmeasured, &Cause::deployer())
-            .await?;
-    }
-    run_once(service).await
 }
 
 /// Observes until `token` is cancelled.
@@ -82,6 +60,10 @@ pub async fn run_once(service: &Service) -> Result<()> {
         let Some(generation) = row.rollout.awaited_generation() else {
             continue;
         };
+        let going_back = matches!(row.rollout.phase, Phase::RollingBack(_));
+        if !going_back && !service.duties.moves_on(&row.name) {
+            continue;
+        }
         let applied = service.hub.applied(row.endpoint(), generation);
         if let Some(event) = observed(&row.rollout, generation, applied) {
             let told = service.tell(&row.name, &event, &Cause::deployer()).await;
@@ -98,28 +80,4 @@ pub async fn run_once(service: &Service) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What a rollout has not heard yet. A rollback goes by the proxies that are connected; what moves forward
-/// waits for the ones that were lost, too.
-fn observed(rollout: &Rollout, generation: i64, applied: Applied) -> Option<RolloutEvent> {
-    let going_back = matches!(rollout.phase, Phase::RollingBack(_));
-    match applied {
-        Applied::Applied { .. } if !rollout.is_applied() => Some(RolloutEvent::TrafficApplied {
-            generation,
-            except: Vec::new(),
-        }),
-        Applied::AppliedExcept(except) if going_back => {
-            Some(RolloutEvent::TrafficApplied { generation, except })
-        }
-        Applied::AppliedExcept(_) | Applied::Waiting(_) | Applied::Unapplied
-            if rollout.is_applied() =>
-        {
-            Some(RolloutEvent::TrafficUnapplied)
-        }
-        Applied::Applied { .. }
-        | Applied::AppliedExcept(_)
-        | Applied::Waiting(_)
-        | Applied::Unapplied => None,
-    }
 }

@@ -51,6 +51,10 @@ pub async fn run_once(service: &Service) -> Result<Option<Timestamp>> {
     // One that cannot be acted on holds up no other.
     let mut earliest = None;
     for rollout in due {
+        if !service.duties.moves_on(&rollout) {
+            earliest = Some(now + RETRY);
+            continue;
+        }
         if let Err(error) = service.tick(&rollout).await {
             tracing::warn!(%rollout, %error, "deadline not acted on; trying again");
             earliest = Some(now + RETRY);

@@ -7,7 +7,8 @@
 //!
 //! Every replica holds the streams, to show what is said; only the one that decides acts on it, so that
 //! another one's lost stream is not heard. Who takes decisions over opens its streams anew: the failure-detector
-//! says on each what it has decided.
+//! says on each what it has decided. A finding is acted on at once; another verdict only when its rollout was told
+//! that it is judged anew, which would undo it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use slipway_platform::clock::Timestamp;
 use slipway_platform::names::{EndpointName, RevisionName};
 use slipway_platform::tasks::Nudge;
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -232,12 +234,29 @@ async fn listen(service: &Service, watch: &Watch, told: &mut Option<Verdict>) ->
         }
         Err(_) => return false,
     };
-    let mut heard = false;
-    while let Ok(Some(Ok(report))) = tokio::time::timeout(SILENCE_MAX, stream.next()).await {
-        heard = true;
-        hear(service, watch, &report, told).await;
+    let mut untold = service.duties.untold();
+    let mut last: Option<Report> = None;
+    let silence = tokio::time::sleep(SILENCE_MAX);
+    tokio::pin!(silence);
+    loop {
+        tokio::select! {
+            () = &mut silence => break,
+            next = stream.next() => match next {
+                Some(Ok(report)) => {
+                    silence.as_mut().reset(Instant::now() + SILENCE_MAX);
+                    last = Some(report);
+                }
+                Some(Err(_)) | None => break,
+            },
+            // What was heard too early can be acted on now.
+            Ok(()) = untold.changed() => {}
+        }
+        untold.mark_unchanged();
+        if let Some(report) = &last {
+            hear(service, watch, report, told).await;
+        }
     }
-    heard
+    last.is_some()
 }
 
 /// Shows a report, and, if this replica decides, acts on it: on a finding at once, on another verdict when it
@@ -253,7 +272,13 @@ async fn hear(service: &Service, watch: &Watch, report: &Report, told: &mut Opti
     if !acts || *told == Some(verdict) {
         return;
     }
+    let is_told = |rollout| service.duties.moves_on(rollout);
     let outcome = match (verdict, &subject.rollout) {
+        (Verdict::Healthy | Verdict::Insufficient | Verdict::Unmeasurable, Some(rollout))
+            if !is_told(rollout) =>
+        {
+            return;
+        }
         (Verdict::Degraded, _) => service.incident(&finding(subject, report)).await,
         (Verdict::Healthy | Verdict::Insufficient | Verdict::Unmeasurable, Some(rollout)) => {
             service

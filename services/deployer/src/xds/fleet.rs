@@ -146,19 +146,40 @@ impl Fleet {
         Some(*generation)
     }
 
-    /// Those that do not count any more, with their turns; they are forgotten here.
-    pub fn forget_lost(&mut self, lease: Duration, now: Timestamp) -> Vec<(String, i64)> {
-        let lost: Vec<(String, i64)> = self
-            .proxies
+    /// Those that do not count any more, with their turns.
+    pub fn lost(&self, lease: Duration, now: Timestamp) -> Vec<(String, i64)> {
+        self.proxies
             .values()
             .filter(|proxy| self.presence(proxy, lease, now).is_none())
             .map(|proxy| (proxy.node_id.clone(), proxy.turn))
-            .collect();
-        for (node_id, _) in &lost {
-            self.proxies.remove(node_id);
-            self.accepted.remove(node_id);
+            .collect()
+    }
+
+    /// Forgets those that have not come back since.
+    pub fn forget(&mut self, lost: &[(String, i64)]) {
+        for (node_id, turn) in lost {
+            let known = self.proxies.get(node_id);
+            if known.is_some_and(|known| known.turn == *turn) {
+                self.proxies.remove(node_id);
+                self.accepted.remove(node_id);
+            }
         }
-        lost
+    }
+
+    /// Whether anything is known of a proxy. Then all of it is that is stored.
+    pub fn knows(&self, node_id: &str) -> bool {
+        self.proxies.contains_key(node_id)
+    }
+
+    /// Forgets that generations were accepted which are newer than `newest` says.
+    pub(super) fn forget_newer(&mut self, newest: &HashMap<EndpointName, i64>) {
+        for accepted in self.accepted.values_mut() {
+            accepted.retain(|endpoint, (generation, _)| {
+                newest
+                    .get(endpoint)
+                    .is_some_and(|newest| *generation <= *newest)
+            });
+        }
     }
 
     /// Whether it counts, and then whether it is connected.
@@ -296,12 +317,23 @@ mod tests {
         let mut fleet = fleet();
         assert!(fleet.set_alive(HashSet::new(), at(105)));
         assert_eq!(applied(&fleet, 5, at(110)), Applied::Unapplied);
-        assert_eq!(fleet.forget_lost(LEASE, at(129)), []);
+        assert_eq!(fleet.lost(LEASE, at(129)), []);
+        let lost = fleet.lost(LEASE, at(131));
         assert_eq!(
-            fleet.forget_lost(LEASE, at(131)),
+            lost,
             [("p1".to_owned(), 1)],
             "it was last seen alive at 100"
         );
+        let back = OtherProxy {
+            turn: 2,
+            ..proxy("p1", "c")
+        };
+        fleet.learn(vec![back], vec![]);
+        fleet.forget(&lost);
+        assert!(fleet.knows("p1"), "it has come back");
+        fleet.forget(&[("p1".to_owned(), 2)]);
+        assert!(!fleet.knows("p1"));
+        assert_eq!(fleet.stored("p1", &endpoint()), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where the deployer publishes its snapshots and reads what the proxies accepted, those of other replicas
 //! included.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -171,10 +171,28 @@ impl XdsHub {
         self.change();
     }
 
-    /// Those of other replicas that do not count any more, with their turns; they are forgotten here.
-    pub fn forget_lost(&self) -> Vec<(String, i64)> {
+    /// Those of other replicas that do not count any more, with their turns.
+    pub fn lost(&self) -> Vec<(String, i64)> {
         let lease = self.config.proxy_lease();
-        self.fleet().forget_lost(lease, self.clock.now())
+        self.fleet().lost(lease, self.clock.now())
+    }
+
+    /// Forgets what other replicas have stored of these, unless they have come back.
+    pub fn forget(&self, lost: &[(String, i64)]) {
+        self.fleet().forget(lost);
+    }
+
+    /// Whether it is known here what is stored of a proxy.
+    pub fn knows(&self, node_id: &str) -> bool {
+        self.fleet().knows(node_id)
+    }
+
+    /// What is stored has gone back to these generations: what proxies have accepted beyond them is another history,
+    /// and says nothing of what comes next. To be called before that is published.
+    pub fn forget_newer(&self, newest: &HashMap<EndpointName, i64>) {
+        self.lock().forget_newer(newest);
+        self.fleet().forget_newer(newest);
+        self.change();
     }
 
     /// Rises whenever a proxy comes, goes, accepts or refuses. The end of a lease does not: it is seen by

@@ -269,6 +269,26 @@ impl Proxies {
         self.untold.remove(node_id);
     }
 
+    /// Forgets that generations were accepted which are newer than `newest` says.
+    pub fn forget_newer(&mut self, newest: &HashMap<EndpointName, i64>) {
+        for proxy in self.by_node.values_mut() {
+            let Some((at, last)) = proxy.accepted.pop_back() else {
+                continue;
+            };
+            let mut by_endpoint = last.by_endpoint.clone();
+            by_endpoint.retain(|endpoint, have| {
+                newest
+                    .get(endpoint)
+                    .is_some_and(|newest| have.number <= *newest)
+            });
+            let kept = Generations {
+                version: last.version,
+                by_endpoint,
+            };
+            proxy.accepted = VecDeque::from([(at, Arc::new(kept))]);
+        }
+    }
+
     /// How many streams are open.
     pub fn connected(&self) -> usize {
         self.by_node

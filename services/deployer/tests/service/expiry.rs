@@ -28,6 +28,11 @@ async fn a_step_without_evidence_pauses_and_a_day_later_goes_back() {
 async fn a_candidate_that_is_never_ready_fails_when_its_time_is_over() {
     let mut world = World::timeless().await;
     world.with_stable().await;
+    world
+        .wait("it to be noted that proxies have it", async |world| {
+            world.traffic().await.applied_time.is_some()
+        })
+        .await;
     let before = world.traffic().await;
     world.driver.never_ready(2);
     let rollout = world.start(2).await;

@@ -25,6 +25,7 @@ struct State {
     takes: Duration,
     hangs: bool,
     away: bool,
+    dies_once_adopted: Option<u32>,
 }
 
 impl PretendDriver {
@@ -79,6 +80,12 @@ impl PretendDriver {
             name
         };
         self.lost.announce(&name);
+    }
+
+    /// The revision with this number is found when it is next looked for, and dies before anything comes of that.
+    #[allow(dead_code, reason = "not every suite needs it")]
+    pub fn dies_once_adopted(&self, number: u32) {
+        self.state.lock().unwrap().dies_once_adopted = Some(number);
     }
 
     pub fn running(&self) -> Vec<u32> {
@@ -148,8 +155,12 @@ impl Driver for PretendDriver {
     }
 
     async fn adopt(&self) -> Result<Vec<RunningRevision>, DriverError> {
-        let state = self.state.lock().unwrap();
-        let adopted = state.running.iter().map(|revision| RunningRevision {
+        let running = self.state.lock().unwrap().running.clone();
+        let dies = self.state.lock().unwrap().dies_once_adopted.take();
+        if let Some(number) = dies {
+            self.dies(number);
+        }
+        let adopted = running.iter().map(|revision| RunningRevision {
             revision: revision.clone(),
             addresses: vec![SocketAddr::from((
                 [127, 0, 0, 1],

@@ -7,9 +7,11 @@ mod proxy;
 use std::sync::Arc;
 use std::time::Duration;
 
+use slipway_deployer::store::MIGRATIONS;
 use slipway_deployer::{Config, DEFAULTS, Deps, run_with_driver};
 use slipway_platform::clock::{Clock, FakeClock, SharedClock, SystemClock};
 use slipway_platform::config::load;
+use slipway_platform::db::Db;
 use slipway_platform::events::{EmbeddedLog, Event, EventBus, EventData};
 use slipway_platform::json;
 use slipway_proto::deployer::v1::deployer_service_client::DeployerServiceClient;
@@ -179,6 +181,22 @@ impl World {
 
     pub async fn connect_proxy(&mut self) {
         self.proxy = Some(Proxy::connect(&self.address, "p1").await);
+    }
+
+    /// The deployer's database, beside the deployer.
+    pub async fn storage(&self) -> Db {
+        let storage = slipway_platform::testing::storage(self.dir.path());
+        Db::open(&storage, &MIGRATIONS).await.unwrap()
+    }
+
+    /// Changes what is stored, behind the deployer's back.
+    pub async fn change(&self, sql: &'static str) {
+        let db = self.storage().await;
+        let mut tx = db.begin().await.unwrap();
+        let changed = sqlx::query(sql).execute(&mut *tx).await.unwrap();
+        assert_ne!(changed.rows_affected(), 0, "{sql}");
+        tx.commit().await.unwrap();
+        db.close().await;
     }
 
     pub async fn try_start(&mut self, number: u32) -> Result<Rollout, Status> {
