@@ -4,20 +4,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use slipway_platform::Result;
 use slipway_platform::clock::Timestamp;
 use slipway_platform::db::Tx;
 use slipway_platform::names::{RevisionName, RolloutName};
-use slipway_platform::{Error, Result};
 
 use super::decision::{Cause, hear};
+use super::needs::{is_needed, waits_for_check, waits_for_start};
+use super::run_spec::run_of;
 use super::scene::Scene;
 use super::{Service, records};
 use crate::domain::resources::{RevisionState, RunTemplate};
-use crate::domain::rollout::{Phase, Retreat, RolloutEvent};
+use crate::domain::rollout::RolloutEvent;
 use crate::domain::traffic::Revision;
-use crate::driver::{
-    DriverError, ExternalSpec, ProcessSpec, RevisionRun, RunArtifact, RunSpec, RunningRevision,
-};
+use crate::driver::{DriverError, RunningRevision};
 use crate::store::revisions::RevisionRow;
 use crate::store::rollouts::RolloutRow;
 use crate::store::work::{Item, Work};
@@ -39,11 +39,9 @@ impl Service {
         rollout: &RolloutName,
         revision: &RevisionName,
     ) -> Result<Done> {
-        let (row, target) = self.target(rollout, revision).await?;
-        if !waits_for_start(&row, revision) {
-            return self.finish(item).await;
-        }
-        self.begin_start(&target).await?;
+        let Some((row, target)) = self.begin_start(item, rollout, revision).await? else {
+            return self.let_be(item).await;
+        };
         let within = row.rollout.plan.deadlines.provisioning;
         let provisioned = self.driver.provision(&run_of(&target, within)?).await;
         let number = Revision(revision.number());
@@ -140,26 +138,37 @@ impl Service {
         };
         if !needed {
             let mut tx = self.db.begin().await?;
-            let stop = Work::Stop {
-                revision: revision.clone(),
-            };
-            work::add(&mut tx, &stop, self.now()).await?;
+            stop_now(&mut tx, revision, self.now()).await?;
             work::done(&mut tx, item).await?;
             tx.commit().await?;
             return Ok(Done::Yes);
         }
         let endpoint = self.endpoint(revision.endpoint()).await?;
         let within = endpoint.settings.deadlines.provisioning;
-        if row.node.is_empty() {
-            self.take_to_node(&row).await?;
+        if !self.take_to_node(revision).await? {
+            // What belongs to another node is that one's work.
+            return Ok(Done::NotBefore(self.now()));
         }
         let provisioned = self.driver.provision(&run_of(&row, within)?).await;
         let mut tx = self.db.begin().await?;
         let (present, now) = (revisions::get(&mut tx, revision).await?, self.now());
+        if self.is_elsewhere(&present) {
+            // Another node has started it meanwhile, so that what runs here is nobody's.
+            drop(tx);
+            let grace = present.facts.run.stop_grace();
+            self.driver.stop(revision, grace).await?;
+            return Ok(Done::NotBefore(self.now()));
+        }
         match provisioned {
             Ok(addresses) => {
                 let to = (RevisionState::Ready, "");
                 mark(&mut tx, &present, to, Some(&addresses), now).await?;
+                let scene = Scene::load(&mut tx, revision.endpoint()).await?;
+                let warm = work::stop_is_due_later(&mut tx, revision, now).await?;
+                if !warm && !is_needed(&scene, revision) {
+                    // What needed it has ended while it started, and may have found nothing to stop.
+                    stop_now(&mut tx, revision, now).await?;
+                }
             }
             Err(DriverError::Failed { reason }) => {
                 let to = (RevisionState::Failed, reason.as_str());
@@ -348,24 +357,51 @@ impl Service {
         Ok((row, revisions::get(&mut reader, revision).await?))
     }
 
-    /// A start begins here: what it starts belongs to this node, whoever has tried before.
-    async fn begin_start(&self, row: &RevisionRow) -> Result<()> {
+    /// A start begins here: what it starts belongs to this node, whoever has tried before. `None`: the rollout does
+    /// not wait for it any more, or another replica has taken the work over.
+    async fn begin_start(
+        &self,
+        item: &Item,
+        rollout: &RolloutName,
+        revision: &RevisionName,
+    ) -> Result<Option<(RolloutRow, RevisionRow)>> {
         let mut tx = self.db.begin().await?;
-        let to = (RevisionState::Provisioning, "");
-        mark(&mut tx, row, to, None, self.now()).await?;
-        if is_on_a_node(row) {
-            revisions::set_node(&mut tx, &row.name, self.duties.node()).await?;
+        let row = rollouts::get(&mut tx, rollout).await?;
+        if !waits_for_start(&row, revision) || !work::is_held(&mut tx, item).await? {
+            return Ok(None);
         }
-        tx.commit().await
+        let target = revisions::get(&mut tx, revision).await?;
+        let to = (RevisionState::Provisioning, "");
+        mark(&mut tx, &target, to, None, self.now()).await?;
+        if is_on_a_node(&target) {
+            revisions::set_node(&mut tx, revision, self.duties.node()).await?;
+        }
+        tx.commit().await?;
+        Ok(Some((row, target)))
     }
 
-    async fn take_to_node(&self, row: &RevisionRow) -> Result<()> {
-        if !is_on_a_node(row) {
-            return Ok(());
-        }
+    /// Nothing is to be done, by whoever holds the item: ends it, unless that is another replica.
+    async fn let_be(&self, item: &Item) -> Result<Done> {
         let mut tx = self.db.begin().await?;
-        revisions::set_node(&mut tx, &row.name, self.duties.node()).await?;
-        tx.commit().await
+        if work::is_held(&mut tx, item).await? {
+            work::done(&mut tx, item).await?;
+            tx.commit().await?;
+        }
+        Ok(Done::Yes)
+    }
+
+    /// A revision that belongs to no node belongs to this one from now on. False: it belongs to another one.
+    async fn take_to_node(&self, revision: &RevisionName) -> Result<bool> {
+        let mut tx = self.db.begin().await?;
+        let present = revisions::get(&mut tx, revision).await?;
+        if self.is_elsewhere(&present) {
+            return Ok(false);
+        }
+        if present.node.is_empty() && is_on_a_node(&present) {
+            revisions::set_node(&mut tx, revision, self.duties.node()).await?;
+            tx.commit().await?;
+        }
+        Ok(true)
     }
 
     /// Whether it belongs to another node.
@@ -390,89 +426,9 @@ async fn mark(
     records::revision_state(tx, row, state, reason, addresses, now).await
 }
 
-/// Whether anything needs a revision to run: traffic, the endpoint, or a rollout that has not ended.
-fn is_needed(scene: &Scene, revision: &RevisionName) -> bool {
-    let mut needed: Vec<Revision> = Vec::new();
-    for row in &scene.rollouts {
-        needed.push(row.rollout.candidate);
-        needed.extend(row.rollout.stable);
-        if let Phase::RollingBack(back) = &row.rollout.phase {
-            needed.extend(back.restore);
-        }
-    }
-    !scene
-        .endpoint
-        .serving
-        .may_stop(Revision(revision.number()), &needed)
-}
-
-fn waits_for_start(row: &RolloutRow, revision: &RevisionName) -> bool {
-    match &row.rollout.phase {
-        Phase::Provisioning => row.rollout.candidate.0 == revision.number(),
-        Phase::RollingBack(back) => {
-            back.retreat == Retreat::Starting && back.restore == Some(Revision(revision.number()))
-        }
-        Phase::Pending(_)
-        | Phase::Checking
-        | Phase::Shifting(_)
-        | Phase::Soaking(_)
-        | Phase::Paused(_)
-        | Phase::Succeeded
-        | Phase::RolledBack { .. }
-        | Phase::Failed { .. } => false,
-    }
-}
-
-fn waits_for_check(row: &RolloutRow, revision: &RevisionName) -> bool {
-    match &row.rollout.phase {
-        Phase::Checking => row.rollout.candidate.0 == revision.number(),
-        Phase::RollingBack(back) => {
-            back.retreat == Retreat::Checking && back.restore == Some(Revision(revision.number()))
-        }
-        Phase::Pending(_)
-        | Phase::Provisioning
-        | Phase::Shifting(_)
-        | Phase::Soaking(_)
-        | Phase::Paused(_)
-        | Phase::Succeeded
-        | Phase::RolledBack { .. }
-        | Phase::Failed { .. } => false,
-    }
-}
-
-/// What the driver is asked to run.
-fn run_of(row: &RevisionRow, ready_within: Duration) -> Result<RevisionRun> {
-    let spec = match &row.facts.run {
-        RunTemplate::External(external) => RunSpec::External(ExternalSpec {
-            addresses: external
-                .addresses
-                .iter()
-                .map(|address| address.parse())
-                .collect::<Result<_, _>>()
-                .map_err(|error: std::net::AddrParseError| {
-                    Error::internal("read a revision's address", error)
-                })?,
-            health_path: external.health_path.clone(),
-            ready_within,
-        }),
-        RunTemplate::Process(process) => RunSpec::Process(ProcessSpec {
-            command: process.command.clone(),
-            env: process.env.clone(),
-            health_path: process.health_path.clone(),
-            ready_within,
-            instances: process.instances,
-        }),
+async fn stop_now(tx: &mut Tx, revision: &RevisionName, now: Timestamp) -> Result<()> {
+    let stop = Work::Stop {
+        revision: revision.clone(),
     };
-    let artifacts = row.facts.artifacts.iter().map(|artifact| RunArtifact {
-        role: artifact.role.clone(),
-        name: artifact.name.clone(),
-        digest: artifact.digest.clone(),
-        size: u64::try_from(artifact.size_bytes).unwrap_or(0),
-        file_name: artifact.file_name.clone(),
-    });
-    Ok(RevisionRun {
-        revision: row.name.clone(),
-        spec,
-        artifacts: artifacts.collect(),
-    })
+    work::add(tx, &stop, now).await
 }

@@ -263,6 +263,19 @@ pub async fn next_due(conn: &mut AnyConnection, now: Timestamp) -> Result<Option
     Ok(next.map(Timestamp))
 }
 
+/// Whether an item is as it was taken, and its taker's still.
+pub async fn is_held(conn: &mut AnyConnection, item: &Item) -> Result<bool> {
+    let row: Option<(i64,)> = sqlx::query_as(
+        "SELECT version FROM work WHERE id = $1 AND version = $2 AND claimed_by = $3",
+    )
+    .bind(item.id.as_str())
+    .bind(item.version)
+    .bind(item.claimed_by.as_str())
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
+}
+
 /// Removes an item that was done, unless it was asked for again meanwhile: then it is let go.
 pub async fn done(conn: &mut AnyConnection, item: &Item) -> Result<()> {
     let removed = sqlx::query("DELETE FROM work WHERE id = $1 AND version = $2")

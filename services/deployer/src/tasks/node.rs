@@ -24,14 +24,15 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// revision is back.
 pub async fn run(service: Arc<Service>, token: CancellationToken) {
     let lost = service.driver.lost();
+    // What had gone before is found out by looking, and nobody was to hear of it while this deployer was away; what
+    // goes from now on is heard of, also while it is looked.
+    lost.clear();
     while let Err(error) = adopt(&service).await {
         tracing::warn!(%error, "what runs on this node is not known yet; trying again");
         if paused(&token).await {
             return;
         }
     }
-    // What had gone before is being started again, and nobody was to hear of it while it was away.
-    lost.clear();
     service.duties.set_adopted(true);
     loop {
         let revision = tokio::select! {

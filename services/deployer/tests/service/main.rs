@@ -9,6 +9,7 @@ mod evidence;
 mod expiry;
 mod external;
 mod input;
+mod lifecycle;
 mod people;
 mod restarts;
 mod restored;
