@@ -18,7 +18,7 @@ use support::*;
 const BROKEN: &str = "environments/production/endpoints/broken";
 
 async fn storage(folder: &Path) -> Db {
-    let storage = slipway_platform::testing::storage(folder);
+    let storage = slipway_platform::testing::postgres(folder);
     Db::open(&storage, &MIGRATIONS).await.unwrap()
 }
 
