@@ -4,7 +4,7 @@
 # What stores its data: their whole suites run again, on PostgreSQL.
 ON_POSTGRES=(slipway-platform slipway-registry slipway-evaluator slipway-deployer slipway-failure-detector)
 # What plain `cargo test` leaves out.
-ONLY_ON_POSTGRES=(--test postgres --test replicas --test replica_faults)
+ONLY_ON_POSTGRES=(--test postgres --test postgres_faults --test replicas --test replica_faults)
 
 run_tests() {
   local component before=() started=()

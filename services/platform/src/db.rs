@@ -182,6 +182,14 @@ impl Db {
         }
     }
 
+    /// Whether the database takes writes; where replicas share it, by writing a row.
+    pub(crate) async fn check(&self) -> Result<()> {
+        match &self.inner.backend {
+            Backend::Sqlite(_) => Ok(()),
+            Backend::Postgres(postgres) => postgres.check().await,
+        }
+    }
+
     /// The connection that leases are kept over; `None` where there are no replicas.
     pub(crate) async fn lease_connection(&self) -> Result<Option<PoolConnection<Any>>> {
         match &self.inner.backend {
@@ -260,9 +268,13 @@ impl Db {
     }
 }
 
-fn install_drivers() {
+/// Whatever connects to a database calls it first.
+pub(crate) fn install_drivers() {
     static DRIVERS: Once = Once::new();
-    DRIVERS.call_once(sqlx::any::install_default_drivers);
+    DRIVERS.call_once(|| {
+        sqlx::any::install_drivers(&[postgres::DRIVER, sqlx::sqlite::any::DRIVER])
+            .expect("nobody else installs drivers");
+    });
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Runs one service: what it needs is waited for, what it begins is ended, and both are said.
 //!
 //! [`run`] listens at once. Until the storage is there and the service is built, health says NOT_SERVING and calls
-//! are answered `UNAVAILABLE` with the reason `STARTING` and what is waited for. The event bus and other
+//! are answered `UNAVAILABLE` with the reason `STARTING` and what is waited for. A storage that goes away while the
+//! service is built is waited for like one that was never there. The event bus and other
 //! services are never waited for: whoever uses them waits, and the bus's state is said in health (`event_bus`) and
 //! in `/readyz`.
 //!
@@ -64,6 +65,7 @@ pub struct HostOptions {
 }
 
 /// What a service is built from, once its storage is there.
+#[derive(Clone)]
 pub struct Context {
     /// Its database, with the tables up to date.
     pub db: Db,
@@ -96,9 +98,12 @@ pub struct Serving {
 ///
 /// Fails at once when the storage refuses (a wrong URL, a newer schema, `STORAGE_IN_USE`); waits while it cannot be
 /// reached.
+///
+/// A clone of `build` is called again when one failed with what may pass, so it begins its tasks last, after all
+/// that may fail in this way.
 pub async fn run<F, Fut>(options: HostOptions, build: F) -> Result<()>
 where
-    F: FnOnce(Context) -> Fut,
+    F: FnOnce(Context) -> Fut + Clone,
     Fut: Future<Output = Result<Serving>>,
 {
     let HostOptions {
@@ -121,6 +126,7 @@ where
     let holding = Tasks::new(CancellationToken::new());
     let held = holding.readiness();
     let stop = shutdown.child_token();
+    let storage = storage.handed_over_within(replicas.takeover());
     let instance = Instance::new(dependencies::address(&listener, &replicas, &storage)?);
     let port = Port::new(ServeOptions {
         name,
@@ -132,6 +138,7 @@ where
     dependencies::follow_bus(&tasks, bus.health());
     let service = Service {
         opening: port.opening(),
+        ready: ready.clone(),
         storage: storage.clone(),
         tasks: tasks.clone(),
         relay,
@@ -190,6 +197,7 @@ where
 /// What a service is started with, once its storage is there.
 struct Service {
     opening: Opening,
+    ready: Readiness,
     storage: StorageConfig,
     tasks: Tasks,
     relay: RelayOptions,
@@ -206,11 +214,12 @@ impl Service {
         build: F,
     ) -> Result<Option<BoxFuture<'static, Result<()>>>>
     where
-        F: FnOnce(Context) -> Fut,
+        F: FnOnce(Context) -> Fut + Clone,
         Fut: Future<Output = Result<Serving>>,
     {
         let Self {
             opening,
+            ready,
             storage,
             tasks,
             relay,
@@ -218,23 +227,25 @@ impl Service {
             clock,
             shutdown,
         } = self;
-        dependencies::check_storage(&tasks, &db, &storage);
         Relay::with_options(db.clone(), bus.clone(), clock.clone(), relay.clone())
             .spawn_while(&tasks, leases.campaign(RELAY));
-        let Serving {
-            routes,
-            http,
-            consumers,
-            before_close,
-        } = build(Context {
+        let context = Context {
             db: db.clone(),
             bus: bus.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),
             leases,
             shutdown,
-        })
-        .await?;
+        };
+        let attempt = || build.clone()(context.clone());
+        let Serving {
+            routes,
+            http,
+            consumers,
+            before_close,
+        } = dependencies::wait_for(&storage, &ready, attempt).await?;
+        // From here on, the storage's state is said by who looks at it all the time.
+        dependencies::check_storage(&tasks, &db, &storage);
         let events = service::routes(db.clone(), clock.clone(), consumers.clone(), &relay);
         let routes = routes.add_service(events);
         for consumer in consumers {

@@ -14,7 +14,7 @@ mod keeper;
 mod metrics;
 mod table;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
@@ -77,6 +77,18 @@ impl Validate for ReplicaConfig {
     }
 }
 
+impl ReplicaConfig {
+    /// [`ReplicaConfig::takeover_ms`].
+    pub(crate) fn takeover(&self) -> Duration {
+        Duration::from_millis(self.takeover_ms)
+    }
+}
+
+/// How long a lease lasts by the database's clock, when another replica takes over within `takeover`.
+pub(crate) fn term(takeover: Duration) -> Duration {
+    takeover * 7 / 10
+}
+
 /// The leases of one replica; clones speak of the same ones.
 #[derive(Debug, Clone)]
 pub struct Leases {
@@ -120,7 +132,7 @@ impl Leases {
     }
 
     /// Takes `name` now, and keeps it until it is released or its last clone dropped; `None` when another
-    /// live replica holds it. Once lost it is not taken again.
+    /// live replica holds it. A lease that was lost stays so: who takes its name again gets one of its own.
     pub async fn take(&self, name: &str) -> Result<Option<Lease>> {
         match &self.keeper {
             Some(keeper) => keeper.take(name).await,
@@ -148,10 +160,11 @@ impl Leases {
         Ok(held.into_iter().map(|row| (row.name, row.holder)).collect())
     }
 
-    /// The replicas that are alive, this one among them.
+    /// The replicas that are alive, this one among them. After a time in which this replica could not reach the
+    /// database, those that were alive before are so for another while, in which they can say it themselves.
     pub async fn replicas(&self) -> Result<Vec<Instance>> {
         let mut alive = match &self.keeper {
-            Some(_) => table::alive(&mut *self.db.read().await?).await?,
+            Some(keeper) => table::alive(&mut *self.db.read().await?, keeper.indulgence()).await?,
             None => Vec::new(),
         };
         if !alive.iter().any(|one| one.id == self.instance.id) {

@@ -6,6 +6,7 @@
 
 mod bell;
 mod connect;
+mod driver;
 mod transaction;
 mod turns;
 
@@ -21,11 +22,14 @@ use crate::{Result, clock::Timestamp, migrate::Migrations};
 
 pub(super) use self::{
     bell::{Heard, News},
+    driver::DRIVER,
     transaction::Transaction,
 };
 
 /// A connection that rested longer is asked whether it still lives before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
+/// A server that is there answers that sooner than this. When it does not, all connections are suspect.
+const PING_WITHIN: Duration = Duration::from_secs(1);
 /// A connection that rested longer than this is closed.
 const IDLE_MAX: Duration = Duration::from_secs(300);
 
@@ -60,17 +64,22 @@ impl Postgres {
         let bell = Arc::new(bell::Bell::new(channel, heard));
         let pool = |connections: u32, more: &'static str| pool(&target, &bell, connections, more);
         let readers = storage.connections_max / 2;
-        let listener = target.listener();
-        let listening = tokio::spawn(bell::run(bell.clone(), listener)).abort_handle();
+        let writers = pool(storage.connections_max - readers, "");
+        let (readers, leases) = (
+            pool(readers, "SET default_transaction_read_only = on;"),
+            pool(1, ""),
+        );
+        let wait = target.acquire_timeout;
+        let listening = bell::run(bell.clone(), move || target.listener());
         Ok(Self {
-            writers: pool(storage.connections_max - readers, ""),
-            readers: pool(readers, "SET default_transaction_read_only = on;"),
-            leases: pool(1, ""),
+            writers,
+            readers,
+            leases,
             turns: Turns::default(),
             place,
-            wait: target.acquire_timeout,
+            wait,
             bell,
-            listening,
+            listening: tokio::spawn(listening).abort_handle(),
         })
     }
 
@@ -110,6 +119,15 @@ impl Postgres {
         Ok(Timestamp(now.0))
     }
 
+    /// Writes a row of its own, without a turn: whether the database takes writes at all.
+    pub async fn check(&self) -> Result<()> {
+        let sql = "INSERT INTO slipway_counters (name, value) VALUES ('storage check', 1) \
+                   ON CONFLICT (name) DO UPDATE SET value = slipway_counters.value + 1";
+        let mut conn = self.writers.acquire().await?;
+        sqlx::query(sql).execute(&mut *conn).await?;
+        Ok(())
+    }
+
     /// Tells the other replicas of a commit.
     pub fn ring(&self, news: News) {
         self.bell.ring(news);
@@ -143,15 +161,21 @@ fn pool(target: &Target, bell: &Arc<bell::Bell>, connections: u32, more: &str) -
             Box::pin(async move { connect::run(conn, &session).await })
         })
         .before_acquire(move |conn, meta| {
-            let suspect = bell.is_suspect(meta.age);
+            let bell = bell.clone();
             Box::pin(async move {
-                if suspect {
+                if bell.is_suspect(meta.age) {
                     return Ok(false);
                 }
-                if meta.idle_for > TRUSTED_FOR {
-                    sqlx::Connection::ping(conn).await?;
+                if meta.idle_for <= TRUSTED_FOR {
+                    return Ok(true);
                 }
-                Ok(true)
+                match tokio::time::timeout(PING_WITHIN, sqlx::Connection::ping(conn)).await {
+                    Ok(answer) => answer.map(|()| true),
+                    Err(_) => {
+                        bell.note_break();
+                        Ok(false)
+                    }
+                }
             })
         })
         .connect_lazy_with(target.options.clone())

@@ -1,5 +1,7 @@
 //! Where a service's database is and how much it may use; section `[<service>.storage]` of the settings.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::{
@@ -11,6 +13,8 @@ use crate::{
 const CONNECTIONS_MAX: u32 = 1_000;
 /// The longest wait that a setting may ask for.
 const WAIT_MS_MAX: u64 = 10 * 60 * 1_000;
+/// An answer that is later than the server's own limit by this long does not come any more.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
 /// A call that met this much contention is better shed.
 const RETRIES_MAX: u32 = 20;
 /// PostgreSQL cuts longer names off.
@@ -35,6 +39,10 @@ pub struct StorageConfig {
     pub lock_timeout_ms: u64,
     /// How often a call that met a deadlock, a serialization failure or a lock time-out is done again.
     pub contention_retries_max: u32,
+    /// No setting of its own: how long a transaction of a replica that hangs may hold others up, see
+    /// [`StorageConfig::handed_over_within`].
+    #[serde(skip)]
+    pub hand_over_ms: Option<u64>,
 }
 
 impl Default for StorageConfig {
@@ -47,6 +55,7 @@ impl Default for StorageConfig {
             statement_timeout_ms: 30_000,
             lock_timeout_ms: 10_000,
             contention_retries_max: 3,
+            hand_over_ms: None,
         }
     }
 }
@@ -63,6 +72,25 @@ impl StorageConfig {
     /// The SQLite database in the file at `path`, with the default limits.
     pub fn sqlite(path: &std::path::Path) -> Self {
         Self::new(format!("sqlite:{}", path.display()))
+    }
+
+    /// The same, for replicas of which another one takes over within `takeover`: the transaction of one that
+    /// hangs ends with its leases, at seven tenths of that time, so that it does not hold up who takes over.
+    pub(crate) fn handed_over_within(mut self, takeover: Duration) -> Self {
+        let within = crate::lease::term(takeover).as_millis();
+        self.hand_over_ms = Some(u64::try_from(within).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// How long a transaction may stand still on the server.
+    pub(crate) fn idle_transaction_ms(&self) -> u64 {
+        let hand_over_ms = self.hand_over_ms.unwrap_or(u64::MAX);
+        self.lock_timeout_ms.min(hand_over_ms).max(1)
+    }
+
+    /// How long an answer of the server is waited for: the server itself gives up before.
+    pub(crate) fn answer_within(&self) -> Duration {
+        Duration::from_millis(self.statement_timeout_ms) + ANSWER_GRACE
     }
 
     /// Which kind of database the URL speaks of.
@@ -152,8 +180,29 @@ mod tests {
             statement_timeout_ms: u64::MAX,
             lock_timeout_ms: 0,
             contention_retries_max: 21,
+            hand_over_ms: None,
         };
         assert_eq!(fields(&wrong).len(), 7);
+    }
+
+    #[test]
+    fn a_transaction_that_hangs_is_over_before_another_replica_takes_over() {
+        let takeover = Duration::from_millis(crate::lease::ReplicaConfig::default().takeover_ms);
+        let config = StorageConfig::default();
+        assert_eq!(config.idle_transaction_ms(), config.lock_timeout_ms);
+        for takeover in [takeover, Duration::from_secs(1), Duration::from_secs(600)] {
+            let config = config.clone().handed_over_within(takeover);
+            let idle = Duration::from_millis(config.idle_transaction_ms());
+            assert!(idle < takeover && idle > Duration::ZERO, "{idle:?}");
+            assert!(config.idle_transaction_ms() <= config.lock_timeout_ms);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_longer_than_the_server_needs_to_give_up() {
+        let config = StorageConfig::default();
+        let statement = Duration::from_millis(config.statement_timeout_ms);
+        assert!(config.answer_within() > statement);
     }
 
     #[test]

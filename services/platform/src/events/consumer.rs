@@ -10,6 +10,7 @@
 //! letter in the database.
 
 mod metrics;
+mod stale;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
@@ -48,6 +49,10 @@ pub struct ConsumerOptions {
     pub backoff_min: Duration,
     /// The longest wait after a failure of the handler.
     pub backoff_max: Duration,
+    /// The longest that the handler's attempts on one event and the waits between them take in all; then it
+    /// becomes a dead letter, however few they were. Below the time after which Kafka takes a silent consumer for
+    /// lost and gives the event to another.
+    pub patience: Duration,
     /// The longest wait after a failure of the database, which says nothing about the event.
     pub storage_backoff_max: Duration,
 }
@@ -57,7 +62,8 @@ impl Default for ConsumerOptions {
         Self {
             attempts_max: 20,
             backoff_min: Duration::from_millis(50),
-            backoff_max: Duration::from_secs(30),
+            backoff_max: Duration::from_secs(20),
+            patience: Duration::from_secs(240),
             storage_backoff_max: Duration::from_secs(2),
         }
     }

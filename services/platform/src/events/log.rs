@@ -43,6 +43,8 @@ const READ_AHEAD: i64 = 128;
 const TOPICS_MAX: usize = 16;
 /// Events that one collection deletes at most.
 const COLLECT_LIMIT: i64 = 10_000;
+/// Collections that follow each other at most; appends have their turn in between.
+const COLLECTIONS_MAX: usize = 100;
 
 /// How often old events are looked for.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
@@ -104,7 +106,7 @@ impl EmbeddedLog {
             Nudge::new(),
             move || {
                 let log = log.clone();
-                async move { log.collect().await.map(drop) }
+                async move { log.collect_all().await }
             },
         );
     }
@@ -130,6 +132,15 @@ impl EmbeddedLog {
         .rows_affected();
         tx.commit().await?;
         Ok(deleted)
+    }
+
+    async fn collect_all(&self) -> Result<()> {
+        for _ in 0..COLLECTIONS_MAX {
+            if self.collect().await? < COLLECT_LIMIT as u64 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn append(&self, events: &[Event]) -> Result<()> {

@@ -7,7 +7,9 @@ mod handover_cases;
 mod kafka_cases;
 mod log_cases;
 mod parking_cases;
+mod patience_cases;
 mod relay_cases;
+mod retention_cases;
 mod version_cases;
 mod watch_cases;
 
@@ -101,6 +103,7 @@ impl World {
             attempts_max: 4,
             backoff_min: Duration::from_millis(1),
             backoff_max: Duration::from_millis(4),
+            patience: Duration::from_secs(20),
             storage_backoff_max: Duration::from_millis(4),
         };
         let run = consumer::run_with(

@@ -3,7 +3,7 @@
 //! A call goes to another replica only when it certainly did not happen: no connection could be made, or the
 //! replica said that it is starting. For that the request is kept if all of it is there at once, as that of every
 //! call with one message is; a stream of messages is not repeated, but the next call goes elsewhere. A replica
-//! that failed is left alone for a while, and then tried by one call.
+//! that failed is left alone for a while, and then tried first by one call, which can go elsewhere.
 
 use std::error::Error as StdError;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,16 +58,19 @@ impl Balance {
 
     /// Makes the call on the first replica that takes it.
     pub(super) async fn call(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
-        let order = self.order();
-        let (last, others) = order.split_last().expect("a service has an address");
         let (parts, body) = request.into_parts();
         let kept = match keep(body) {
             Kept::Whole(kept) => kept,
             Kept::Not(body) => {
-                let first = others.first().unwrap_or(last);
-                return first.call(Request::from_parts(parts, body)).await.outcome;
+                let request = Request::from_parts(parts, body);
+                return self.order(false, Instant::now())[0]
+                    .call(request)
+                    .await
+                    .outcome;
             }
         };
+        let order = self.order(true, Instant::now());
+        let (last, others) = order.split_last().expect("a service has an address");
         let again = || {
             let body = Body::new(Full::new(kept.clone()));
             Request::from_parts(parts.clone(), body)
@@ -82,16 +85,31 @@ impl Balance {
         last.call(again()).await.outcome
     }
 
-    /// The replicas, each in its turn first, and those that rest last.
-    fn order(&self) -> Vec<&Replica> {
+    /// All replicas: first one whose rest is over, if this call may try it; then those that answer, each in its
+    /// turn first; those that rest last.
+    fn order(&self, may_try: bool, now: Instant) -> Vec<&Replica> {
         let count = self.replicas.len();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
-        let in_turn = self.replicas[turn..].iter().chain(&self.replicas[..turn]);
-        let (mut ready, resting): (Vec<_>, Vec<_>) =
-            in_turn.partition(|replica| replica.is_ready());
-        ready.extend(resting);
-        ready
+        let (mut order, mut ready, mut resting) = (Vec::with_capacity(count), vec![], vec![]);
+        for replica in self.replicas[turn..].iter().chain(&self.replicas[..turn]) {
+            match replica.standing(may_try && order.is_empty(), now) {
+                Standing::Tried => order.push(replica),
+                Standing::Ready => ready.push(replica),
+                Standing::Resting => resting.push(replica),
+            }
+        }
+        order.extend(ready);
+        order.extend(resting);
+        order
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Ready,
+    /// Its rest is over, and this call finds out how it is.
+    Tried,
+    Resting,
 }
 
 struct Answer {
@@ -112,28 +130,28 @@ impl Replica {
             Err(error) => never_sent(error),
         };
         // A replica that hangs is asked less often, too, though what it was asked is not asked of another.
-        self.note(elsewhere || outcome.is_err());
+        self.note(elsewhere || outcome.is_err(), Instant::now());
         Answer { outcome, elsewhere }
     }
 
-    /// Whether it may be asked; of a replica whose rest is over this is told to one caller in each rest.
-    fn is_ready(&self) -> bool {
+    /// How it stands. That its rest is over is told to one caller in each rest, who must ask it.
+    fn standing(&self, may_try: bool, now: Instant) -> Standing {
         let mut rest = self.rest();
         match rest.until {
-            None => true,
-            Some(until) if until > Instant::now() => false,
-            Some(_) => {
-                rest.until = Some(Instant::now() + rest.length());
-                true
+            None => Standing::Ready,
+            Some(until) if may_try && until <= now => {
+                rest.until = Some(now + rest.length());
+                Standing::Tried
             }
+            Some(_) => Standing::Resting,
         }
     }
 
-    fn note(&self, failed: bool) {
+    fn note(&self, failed: bool, now: Instant) {
         let mut rest = self.rest();
         if failed {
             rest.failures = rest.failures.saturating_add(1);
-            rest.until = Some(Instant::now() + rest.length());
+            rest.until = Some(now + rest.length());
         } else if rest.failures > 0 {
             *rest = Rest::default();
         }
@@ -180,5 +198,92 @@ fn keep(mut body: Body) -> Kept {
         Some(None) => Kept::Whole(first.into_data().unwrap_or_default()),
         Some(Some(second)) => Kept::Not(super::retry::chain(vec![Ok(first), second], body)),
         None => Kept::Not(super::retry::chain(vec![Ok(first)], body)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    fn balance() -> Balance {
+        let address = |port: u16| Endpoint::from_shared(format!("http://127.0.0.1:{port}"));
+        Balance::new([1, 2, 3].map(|port| address(port).unwrap().connect_lazy()))
+    }
+
+    fn places(balance: &Balance, may_try: bool, now: Instant) -> Vec<usize> {
+        let place = |replica: &Replica| {
+            let mut all = balance.replicas.iter();
+            all.position(|one| std::ptr::eq(one, replica)).unwrap()
+        };
+        let order = balance.order(may_try, now);
+        order.into_iter().map(place).collect()
+    }
+
+    #[tokio::test]
+    async fn each_has_its_turn_and_who_failed_is_left_alone() {
+        let (balance, now) = (balance(), Instant::now());
+        assert_eq!(places(&balance, true, now), [0, 1, 2]);
+        assert_eq!(places(&balance, true, now), [1, 2, 0]);
+        balance.replicas[2].note(true, now);
+        assert_eq!(places(&balance, true, now), [0, 1, 2]);
+        assert_eq!(places(&balance, true, now), [0, 1, 2]);
+        assert_eq!(places(&balance, true, now), [1, 0, 2]);
+    }
+
+    #[tokio::test]
+    async fn whose_rest_is_over_is_tried_by_one_call_whoevers_turn_it_is() {
+        let (balance, start) = (balance(), Instant::now());
+        balance.replicas[2].note(true, start);
+        let now = start + REST_MIN;
+        // A stream could not go elsewhere.
+        assert_eq!(places(&balance, false, now), [0, 1, 2]);
+        assert_eq!(places(&balance, true, now), [2, 1, 0]);
+        assert_eq!(places(&balance, true, now), [0, 1, 2], "the others wait");
+        // It still fails: it rests twice as long.
+        balance.replicas[2].note(true, now);
+        assert_eq!(places(&balance, true, now + REST_MIN), [0, 1, 2]);
+        assert_eq!(places(&balance, true, now + REST_MIN * 2)[0], 2);
+        balance.replicas[2].note(false, now);
+        for first in [2, 0, 1] {
+            assert_eq!(places(&balance, true, now)[0], first);
+        }
+    }
+
+    #[test]
+    fn a_rest_has_a_longest() {
+        let rest = |failures| Rest {
+            failures,
+            until: None,
+        };
+        assert_eq!(rest(1).length(), REST_MIN);
+        assert_eq!(rest(u32::MAX).length(), REST_MAX);
+    }
+
+    #[test]
+    fn only_what_is_there_at_once_is_kept() {
+        use futures::stream;
+        use http_body_util::StreamBody;
+        use hyper::body::Frame;
+
+        let data = |text: &'static str| Ok::<_, tonic::Status>(Frame::data(Bytes::from(text)));
+        let whole = Body::new(StreamBody::new(stream::iter([data("one")])));
+        assert!(matches!(keep(whole), Kept::Whole(kept) if kept == "one"));
+        assert!(matches!(keep(Body::empty()), Kept::Whole(kept) if kept.is_empty()));
+        let two = Body::new(StreamBody::new(stream::iter([data("one"), data("two")])));
+        let open = futures::StreamExt::chain(stream::iter([data("one")]), stream::pending());
+        let open = Body::new(StreamBody::new(open));
+        let later = Body::new(StreamBody::new(stream::pending::<
+            Result<Frame<Bytes>, tonic::Status>,
+        >()));
+        for body in [open, later] {
+            assert!(matches!(keep(body), Kept::Not(_)));
+        }
+        let Kept::Not(two) = keep(two) else {
+            panic!("a stream of messages is not repeated")
+        };
+        let all = two.collect().now_or_never().unwrap().unwrap();
+        assert_eq!(all.to_bytes(), "onetwo", "nothing of it is lost");
     }
 }

@@ -1,5 +1,8 @@
+mod balance_cases;
 mod http_cases;
+mod limit_cases;
 mod metrics_cases;
+mod retry_cases;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;

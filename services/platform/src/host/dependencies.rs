@@ -1,5 +1,6 @@
 //! The storage and the event bus of a service: waited for, checked, and said.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -29,13 +30,26 @@ pub(super) async fn open(
     migrations: &'static Migrations,
     ready: &Readiness,
 ) -> Result<Db> {
+    wait_for(storage, ready, || Db::open_exclusive(storage, migrations)).await
+}
+
+/// Does what needs the storage, again and again while the reason why it cannot be done may pass, and says what is
+/// waited for.
+pub(super) async fn wait_for<T, F>(
+    storage: &StorageConfig,
+    ready: &Readiness,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
     let mut teller = Teller::new(STORAGE, ready.clone());
     let mut pause = OPEN_PAUSE_MIN;
     loop {
-        match Db::open_exclusive(storage, migrations).await {
-            Ok(db) => {
+        match attempt().await {
+            Ok(done) => {
                 teller.ok();
-                return Ok(db);
+                return Ok(done);
             }
             Err(error) if error.is_transient() => teller.waiting(waiting_for(storage, &error)),
             Err(error) => return Err(error),
@@ -45,7 +59,7 @@ pub(super) async fn open(
     }
 }
 
-/// Goes on asking a storage on another machine whether it is there.
+/// Goes on asking a storage on another machine whether it is there and takes writes.
 pub(super) fn check_storage(tasks: &Tasks, db: &Db, storage: &StorageConfig) {
     if !db.is_shared() {
         return;
@@ -56,8 +70,8 @@ pub(super) fn check_storage(tasks: &Tasks, db: &Db, storage: &StorageConfig) {
         let checks = async {
             loop {
                 tokio::time::sleep(CHECK_PERIOD).await;
-                match tokio::time::timeout(CHECK_TIMEOUT, db.now()).await {
-                    Ok(Ok(_)) => teller.ok(),
+                match tokio::time::timeout(CHECK_TIMEOUT, db.check()).await {
+                    Ok(Ok(())) => teller.ok(),
                     Ok(Err(error)) => teller.waiting(waiting_for(&storage, &error)),
                     Err(_) => teller.waiting(waiting_for(
                         &storage,

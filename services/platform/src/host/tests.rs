@@ -161,3 +161,44 @@ async fn a_service_that_cannot_be_built_ends_with_why() {
         .unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error}");
 }
+
+#[tokio::test]
+async fn a_storage_that_goes_away_while_the_service_is_built_is_waited_for() {
+    let given = given().await;
+    let (address, shutdown) = (given.address.clone(), given.shutdown.clone());
+    let (is_away, tries) = (
+        Arc::new(AtomicBool::new(true)),
+        Arc::new(std::sync::atomic::AtomicUsize::new(0)),
+    );
+    let (away, tried) = (is_away.clone(), tries.clone());
+    let running = tokio::spawn(run(given.options, move |context| async move {
+        tried.fetch_add(1, Ordering::SeqCst);
+        if away.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("storage: the connection was lost"));
+        }
+        context.db.read().await?;
+        Ok(Serving::default())
+    }));
+    let mut client = RegistryServiceClient::new(channel(&address).unwrap());
+    let refused = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let answer = client.get_model(GetModelRequest::default()).await;
+            let refused = answer.unwrap_err();
+            if refused.message().contains("the connection was lost") {
+                break refused;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(refused.await.unwrap().code(), Code::Unavailable);
+    assert!(!running.is_finished());
+    is_away.store(false, Ordering::SeqCst);
+    tokio::time::timeout(PATIENCE, serving(&address))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(tries.load(Ordering::SeqCst) > 1);
+    assert_eq!(health(&address, "storage").await, ServingStatus::Serving);
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+}

@@ -34,6 +34,8 @@ pub(super) struct Claim {
 pub(super) enum Tenure {
     /// It is not.
     None,
+    /// It never will be again: it was let go of, and a renewal that was under way changes nothing.
+    Released,
     /// There is nobody else.
     Always,
     /// Until then by this machine's monotonic clock, which runs on while the process is stopped.
@@ -43,10 +45,15 @@ pub(super) enum Tenure {
 impl Tenure {
     fn holds(self) -> bool {
         match self {
-            Tenure::None => false,
+            Tenure::None | Tenure::Released => false,
             Tenure::Always => true,
             Tenure::Until { end, .. } => Instant::now() < end,
         }
+    }
+
+    /// Whether it was granted, however long ago.
+    fn was_granted(self) -> bool {
+        matches!(self, Tenure::Always | Tenure::Until { .. })
     }
 }
 
@@ -78,9 +85,17 @@ impl Lease {
         claim.upgrade().map(|claim| Lease { claim })
     }
 
+    /// Has no effect on one that was released.
     pub(super) fn set(&self, tenure: Tenure) {
-        let before = self.claim.tenure.send_replace(tenure);
-        let (was_held, is_held) = (before != Tenure::None, tenure != Tenure::None);
+        let (mut before, mut after) = (tenure, tenure);
+        self.claim.tenure.send_modify(|now| {
+            before = *now;
+            if *now != Tenure::Released {
+                *now = tenure;
+            }
+            after = *now;
+        });
+        let (was_held, is_held) = (before.was_granted(), after.was_granted());
         // One that ran out and was taken again was lost between.
         let ran_out = was_held && !before.holds();
         if was_held && (ran_out || !is_held) {
@@ -89,6 +104,10 @@ impl Lease {
         if is_held && (ran_out || !was_held) {
             metrics::changed(self.name(), true);
         }
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        *self.claim.tenure.borrow() == Tenure::Released
     }
 
     pub(super) fn is_same(&self, other: &Lease) -> bool {
@@ -110,7 +129,7 @@ impl Lease {
     /// present one does; 0 while it is not held.
     pub fn epoch(&self) -> i64 {
         match *self.claim.tenure.borrow() {
-            Tenure::None => 0,
+            Tenure::None | Tenure::Released => 0,
             Tenure::Always => 1,
             Tenure::Until { epoch, .. } => epoch,
         }
@@ -133,7 +152,7 @@ impl Lease {
             }
             let left = match now {
                 Tenure::Until { end, .. } => end.saturating_duration_since(Instant::now()),
-                Tenure::Always | Tenure::None => LONG,
+                Tenure::Always | Tenure::None | Tenure::Released => LONG,
             };
             tokio::select! {
                 _ = tenure.changed() => {}
@@ -145,10 +164,15 @@ impl Lease {
     /// Lets go of it, for another replica to take it at once; every clone is without it, and what was
     /// campaigned for is no longer wanted. End the work under it first.
     pub async fn release(self) -> Result<()> {
-        self.set(Tenure::None);
         match self.claim.keeper.upgrade() {
-            Some(keeper) => keeper.release(&self).await,
-            None => Ok(()),
+            Some(keeper) => {
+                self.set(Tenure::Released);
+                keeper.release(&self).await
+            }
+            None => {
+                self.set(Tenure::None);
+                Ok(())
+            }
         }
     }
 
@@ -184,5 +208,25 @@ pub(crate) struct Work {
 impl Drop for Work {
     fn drop(&mut self) {
         self.claim.users.send_modify(|users| *users -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewal_that_was_under_way_does_not_undo_a_release() {
+        let tenure = Tenure::Until {
+            epoch: 3,
+            end: Instant::now() + LONG,
+        };
+        let lease = Lease::new("relay", tenure, Weak::new());
+        assert!(lease.is_held() && lease.epoch() == 3);
+        lease.set(Tenure::Released);
+        // The answer to what was asked before.
+        lease.set(tenure);
+        assert!(!lease.is_held() && lease.is_released());
+        assert_eq!(lease.epoch(), 0);
     }
 }

@@ -31,6 +31,7 @@ pub(super) struct Keeper {
     claims: Mutex<BTreeMap<String, Entry>>,
     /// Held while the database is asked, so that a renewal cannot undo a release.
     turn: tokio::sync::Mutex<()>,
+    pulse: Mutex<Pulse>,
     nudge: Nudge,
 }
 
@@ -40,6 +41,39 @@ enum Entry {
     Campaign(Lease),
     /// Wanted for as long as somebody has it.
     Taken(Weak<Claim>),
+}
+
+/// When this replica reached the database.
+#[derive(Debug, Default)]
+struct Pulse {
+    /// Last.
+    beat: Option<Instant>,
+    /// The last time before it could not for a while, and until when others are excused for that.
+    gap: Option<(Instant, Instant)>,
+}
+
+impl Pulse {
+    /// The database was reached at `now`.
+    fn beat(&mut self, now: Instant, term: Duration) {
+        // Others may have been a little later than this replica with their last one.
+        if let Some(last) = self.beat.filter(|last| now - *last > term / 2) {
+            // Of two gaps that follow each other, others were last heard of before the first.
+            let since = match self.gap {
+                Some((since, until)) if last < until => since,
+                _ => last,
+            };
+            self.gap = Some((since, now + term));
+        }
+        self.beat = Some(now);
+    }
+
+    /// For how long others may have said nothing and be alive all the same.
+    fn indulgence(&self, now: Instant, term: Duration) -> Duration {
+        let after = self.gap.filter(|(_, until)| now < *until);
+        let during = self.beat.filter(|last| now - *last > term / 2);
+        let since = after.map(|(since, _)| since).or(during);
+        since.map_or(Duration::ZERO, |since| now - since)
+    }
 }
 
 impl Entry {
@@ -53,16 +87,22 @@ impl Entry {
 
 impl Keeper {
     pub fn new(db: Db, instance: Instance, config: &ReplicaConfig) -> Self {
-        let takeover = Duration::from_millis(config.takeover_ms);
+        let takeover = config.takeover();
         Self {
             nudge: db.lease_nudge(),
             db,
             instance,
-            term: takeover * 7 / 10,
+            term: super::term(takeover),
             period: takeover / 10,
             claims: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
+            pulse: Mutex::default(),
         }
+    }
+
+    /// For how long other replicas may have said nothing and be alive all the same.
+    pub fn indulgence(&self) -> Duration {
+        self.pulse().indulgence(Instant::now(), self.term)
     }
 
     pub fn wake(&self) {
@@ -72,6 +112,7 @@ impl Keeper {
     pub fn campaign(self: &Arc<Self>, name: &str) -> Lease {
         let mut claims = self.lock();
         let known = claims.get(name).and_then(Entry::lease);
+        let known = known.filter(|lease| !lease.is_released());
         let lease = known.unwrap_or_else(|| Lease::new(name, Tenure::None, Arc::downgrade(self)));
         claims.insert(name.to_owned(), Entry::Campaign(lease.clone()));
         self.wake();
@@ -80,7 +121,10 @@ impl Keeper {
 
     pub async fn take(self: &Arc<Self>, name: &str) -> Result<Option<Lease>> {
         let _turn = self.turn.lock().await;
-        let known = self.lock().get(name).and_then(Entry::lease);
+        let (known, is_wanted) = match self.lock().get(name) {
+            Some(entry) => (entry.lease(), matches!(entry, Entry::Campaign(_))),
+            None => (None, false),
+        };
         if let Some(lease) = known.as_ref().filter(|lease| lease.is_held()) {
             return Ok(Some(lease.clone()));
         }
@@ -93,7 +137,8 @@ impl Keeper {
             return Ok(None);
         };
         let tenure = self.tenure(epoch, asked);
-        if let Some(lease) = known {
+        // Who has one that was lost has begun to end what he did under it: it stays lost.
+        if let Some(lease) = known.filter(|lease| is_wanted && !lease.is_released()) {
             lease.set(tenure);
             return Ok(Some(lease));
         }
@@ -114,7 +159,6 @@ impl Keeper {
             }
             claims.remove(lease.name());
         }
-        lease.set(Tenure::None);
         self.let_go(&[lease.name().to_owned()]).await
     }
 
@@ -164,6 +208,7 @@ impl Keeper {
             Ok(held)
         });
         let held: BTreeMap<String, i64> = held.await?.into_iter().collect();
+        self.pulse().beat(Instant::now(), self.term);
         for lease in &wanted {
             self.note(lease, held.get(lease.name()).copied(), asked);
         }
@@ -257,11 +302,45 @@ impl Keeper {
         }
     }
 
+    fn pulse(&self) -> std::sync::MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn leases(&self) -> Vec<Lease> {
         self.lock().values().filter_map(Entry::lease).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Entry>> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERM: Duration = Duration::from_secs(4);
+
+    #[test]
+    fn others_are_not_taken_for_lost_until_a_term_after_ones_own_gap() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut pulse = Pulse::default();
+        for second in 0..=10 {
+            pulse.beat(at(second), TERM);
+            assert_eq!(pulse.indulgence(at(second), TERM), Duration::ZERO);
+        }
+        // The database is away from 10 to 60; whoever was heard of at 10 may be alive.
+        assert_eq!(pulse.indulgence(at(40), TERM), Duration::from_secs(30));
+        pulse.beat(at(60), TERM);
+        assert_eq!(pulse.indulgence(at(60), TERM), Duration::from_secs(50));
+        pulse.beat(at(61), TERM);
+        // And once more before a term is over.
+        pulse.beat(at(65), TERM);
+        assert_eq!(pulse.indulgence(at(66), TERM), Duration::from_secs(56));
+        for second in 66..=70 {
+            pulse.beat(at(second), TERM);
+        }
+        assert_eq!(pulse.indulgence(at(70), TERM), Duration::ZERO);
     }
 }

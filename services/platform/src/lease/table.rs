@@ -119,11 +119,15 @@ pub(super) async fn leave(conn: &mut AnyConnection, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The replicas that are alive, in the order of their ids.
-pub(super) async fn alive(conn: &mut AnyConnection) -> Result<Vec<Instance>> {
-    let sql =
-        format!("SELECT id, address FROM slipway_replicas WHERE expires_at > {NOW} ORDER BY id");
-    let rows: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(conn).await?;
+/// The replicas that are alive, or were so less than `indulgence` ago, in the order of their ids.
+pub(super) async fn alive(conn: &mut AnyConnection, indulgence: Duration) -> Result<Vec<Instance>> {
+    let sql = format!(
+        "SELECT id, address FROM slipway_replicas WHERE expires_at > {NOW} - $1 ORDER BY id"
+    );
+    let rows: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(micros(indulgence))
+        .fetch_all(conn)
+        .await?;
     let instance = |(id, address)| Instance { id, address };
     Ok(rows.into_iter().map(instance).collect())
 }

@@ -2,9 +2,11 @@
 //!
 //! After a commit the bell is rung; one task sends a notification with this handle's id, however often it
 //! was rung meanwhile, and hears those of others. A notification may be lost with a connection, so once a
-//! second everybody looks anyway. A lost connection also tells that the pools' connections are lost.
+//! second everybody looks anyway, and asks the server whether it is there. A lost connection also tells that the
+//! pools' connections are lost.
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,10 +20,13 @@ use sqlx::{
 };
 use tokio::sync::{Notify, watch};
 
+use super::driver::no_answer;
 use crate::{error::chain, tasks::Nudge};
 
 /// How often replicas look without having heard anything, and try to hear again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What is asked here is answered at once by a server that is there.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// What is told when somebody has committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +89,8 @@ impl Bell {
         broken.is_some_and(|at| at.elapsed() <= age)
     }
 
-    fn note_break(&self) {
+    /// All connections that there are now are suspect.
+    pub fn note_break(&self) {
         *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
@@ -117,11 +123,10 @@ impl Bell {
         {
             payload.push_str(word);
         }
-        let sent = sqlx::query("SELECT pg_notify($1, $2)")
+        let notify = sqlx::query("SELECT pg_notify($1, $2)")
             .bind(&self.channel)
-            .bind(payload)
-            .execute(listener)
-            .await;
+            .bind(payload);
+        let sent = answered(notify.execute(listener)).await;
         if let Err(error) = sent {
             // Told over the next connection.
             self.events.fetch_or(events, Ordering::SeqCst);
@@ -133,11 +138,12 @@ impl Bell {
     }
 }
 
-/// Tells and listens until it is aborted, over the one connection of `pool`.
-pub(super) async fn run(bell: Arc<Bell>, pool: PgPool) {
+/// Tells and listens until it is aborted, over one connection of a pool that `connect` gives. Each attempt has a
+/// pool of its own: the connection of the one before may still be saying goodbye to a server that is gone.
+pub(super) async fn run(bell: Arc<Bell>, connect: impl Fn() -> PgPool) {
     let mut well = true;
     loop {
-        let Err(error) = listen(&bell, &pool, &mut well).await;
+        let Err(error) = listen(&bell, &connect(), &mut well).await;
         if std::mem::replace(&mut well, false) {
             bell.note_break();
             let error = chain(&error);
@@ -151,14 +157,10 @@ pub(super) async fn run(bell: Arc<Bell>, pool: PgPool) {
     }
 }
 
-async fn listen(
-    bell: &Bell,
-    pool: &PgPool,
-    well: &mut bool,
-) -> Result<std::convert::Infallible, sqlx::Error> {
+async fn listen(bell: &Bell, pool: &PgPool, well: &mut bool) -> sqlx::Result<Infallible> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.eager_reconnect(false);
-    listener.listen(&bell.channel).await?;
+    answered(listener.listen(&bell.channel)).await?;
     if !std::mem::replace(well, true) {
         tracing::info!("the database's notifications are back");
     }
@@ -172,7 +174,18 @@ async fn listen(
                 None => return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())),
             },
             () = bell.rung.notified() => bell.tell(&mut listener).await?,
-            _ = tick.tick() => bell.look(),
+            _ = tick.tick() => {
+                bell.look();
+                // Who only listens never learns that the server is gone.
+                answered(sqlx::query("SELECT 1").execute(&mut listener)).await?;
+            }
         }
     }
+}
+
+/// Waits for an answer, for as long as it is worth waiting.
+async fn answered<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    tokio::time::timeout(ANSWER_WITHIN, asked)
+        .await
+        .unwrap_or_else(|_| Err(no_answer(ANSWER_WITHIN)))
 }

@@ -8,7 +8,10 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::number;
+use super::{
+    driver::{self, no_answer},
+    number,
+};
 use crate::{
     Error, Result,
     clock::SystemClock,
@@ -18,6 +21,8 @@ use crate::{
 
 /// How long one replica waits for another that brings the tables up to date.
 const MIGRATION_WAIT_MS: u64 = 60_000;
+/// How long one statement that brings the tables up to date may take.
+const MIGRATION_WITHIN: Duration = Duration::from_secs(3_600);
 
 /// Where the database is, and how its connections are set up.
 pub(super) struct Target {
@@ -28,6 +33,7 @@ pub(super) struct Target {
     service: &'static str,
     statement_timeout_ms: u64,
     lock_timeout_ms: u64,
+    idle_transaction_ms: u64,
 }
 
 impl Target {
@@ -36,19 +42,22 @@ impl Target {
         let url = storage.url.expose();
         // The errors of both may quote what they could not read.
         let malformed = || Error::invalid("storage.url", "is not a URL of a PostgreSQL database");
+        let mut options = AnyConnectOptions::from_str(url).map_err(|_| malformed())?;
+        driver::answer_within(&mut options, storage.answer_within());
         Ok(Self {
-            options: AnyConnectOptions::from_str(url).map_err(|_| malformed())?,
+            options,
             typed: PgConnectOptions::from_str(url).map_err(|_| malformed())?,
             acquire_timeout: Duration::from_millis(storage.acquire_timeout_ms),
             schema: storage.schema.clone(),
             service,
             statement_timeout_ms: storage.statement_timeout_ms,
             lock_timeout_ms: storage.lock_timeout_ms,
+            idle_transaction_ms: storage.idle_transaction_ms(),
         })
     }
 
     /// The settings of every connection. A transaction that does nothing for as long as others may wait for
-    /// it is ended, so that a replica that hangs stops nobody.
+    /// it, or for as long as a lost replica holds its leases, is ended, so that a replica that hangs stops nobody.
     pub fn session(&self) -> String {
         self.session_with(self.statement_timeout_ms, self.lock_timeout_ms)
     }
@@ -58,11 +67,12 @@ impl Target {
             "" => String::new(),
             schema => format!("SET search_path TO {schema};"),
         };
+        let idle_transaction_ms = self.idle_transaction_ms;
         format!(
             "SET application_name = 'slipway {}'; SET client_min_messages = warning; \
              SET default_transaction_isolation = 'read committed'; \
              SET statement_timeout = {statement_timeout_ms}; SET lock_timeout = {lock_timeout_ms}; \
-             SET idle_in_transaction_session_timeout = {lock_timeout_ms}; {path}",
+             SET idle_in_transaction_session_timeout = {idle_transaction_ms}; {path}",
             self.service,
         )
     }
@@ -150,7 +160,9 @@ impl Target {
 /// Makes the schema, brings the tables up to date while every other replica waits, and says which database
 /// and schema it is.
 pub(super) async fn prepare(target: &Target, service: &'static Migrations) -> Result<String> {
-    let connecting = AnyConnection::connect_with(&target.options);
+    let mut options = target.options.clone();
+    driver::answer_within(&mut options, MIGRATION_WITHIN);
+    let connecting = AnyConnection::connect_with(&options);
     let mut conn = match tokio::time::timeout(target.acquire_timeout, connecting).await {
         Ok(connected) => connected.map_err(|error| target.refused(error))?,
         Err(_) => {
@@ -171,9 +183,15 @@ async fn prepare_on(
     target: &Target,
     service: &'static Migrations,
 ) -> Result<String> {
-    run(conn, &target.session_with(0, MIGRATION_WAIT_MS)).await?;
     let lock = number(&target.schema, "migrations");
-    run(conn, &format!("SELECT pg_advisory_lock({lock})")).await?;
+    let begin = format!(
+        "{} SELECT pg_advisory_lock({lock})",
+        target.session_with(0, MIGRATION_WAIT_MS)
+    );
+    let within = Duration::from_millis(MIGRATION_WAIT_MS) + target.acquire_timeout;
+    tokio::time::timeout(within, run(conn, &begin))
+        .await
+        .unwrap_or_else(|_| Err(no_answer(within)))?;
     if !target.schema.is_empty() {
         make_schema(conn, &target.schema)
             .await

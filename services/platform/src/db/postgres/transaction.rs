@@ -5,10 +5,16 @@
 //! back. sqlx's own transaction does neither, and when it is cancelled while it begins, its connection goes
 //! back to the pool inside of a transaction.
 
+use std::time::Duration;
+
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Executor, pool::PoolConnection};
 
 use super::turns::Turn;
 use crate::{Error, Result, db::errors::commit_error};
+
+/// A rollback that takes longer waits for a statement that nobody waits for any more, or for a server that is
+/// gone. The connection is closed then, so that the turn of this process goes on.
+const ROLLBACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// An open transaction; rolled back when it is dropped.
 pub(in crate::db) struct Transaction {
@@ -55,7 +61,7 @@ impl Transaction {
             .conn
     }
 
-    /// Commits; must not be cancelled.
+    /// Commits; must not be cancelled. An answer that does not come in time leaves the outcome unknown.
     pub(in crate::db) async fn commit(mut self) -> Result<()> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
@@ -95,7 +101,9 @@ impl Open {
 
     /// A connection that cannot roll back is closed, which rolls back too.
     async fn roll_back(&mut self) {
-        if self.run("ROLLBACK".to_owned()).await.is_err() {
+        let rolled_back =
+            tokio::time::timeout(ROLLBACK_WITHIN, self.run("ROLLBACK".to_owned())).await;
+        if !matches!(rolled_back, Ok(Ok(()))) {
             self.conn.close_on_drop();
         }
     }

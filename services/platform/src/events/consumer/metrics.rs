@@ -11,6 +11,7 @@ use crate::{clock::Timestamp, events::Event, metrics};
 pub(super) struct Instruments {
     retries: Counter<u64>,
     dead_letters: Counter<u64>,
+    stale: Counter<u64>,
     delay: Histogram<f64>,
     group: KeyValue,
 }
@@ -31,6 +32,11 @@ impl Instruments {
                 .with_unit("{event}")
                 .with_description("Events and malformed messages that became dead letters")
                 .build(),
+            stale: meter
+                .u64_counter("slipway.event.stale")
+                .with_unit("{event}")
+                .with_description("Events that were dropped because a newer one of their key was seen")
+                .build(),
             delay: meter
                 .f64_histogram("slipway.event.delay")
                 .with_unit("s")
@@ -42,6 +48,7 @@ impl Instruments {
         // From 0, so that whoever looks at increases sees the first one.
         made.retries.add(0, std::slice::from_ref(&made.group));
         made.dead_letters.add(0, std::slice::from_ref(&made.group));
+        made.stale.add(0, std::slice::from_ref(&made.group));
         made
     }
 
@@ -53,6 +60,11 @@ impl Instruments {
     /// Something became a dead letter.
     pub(super) fn buried(&self) {
         self.dead_letters.add(1, std::slice::from_ref(&self.group));
+    }
+
+    /// An event was older than one seen, and dropped.
+    pub(super) fn stale(&self) {
+        self.stale.add(1, std::slice::from_ref(&self.group));
     }
 
     /// An event had its effect.

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{Consumer, ConsumerOptions, metrics::Instruments};
+use super::{Consumer, ConsumerOptions, metrics::Instruments, stale::Stale};
 use crate::{
     Error, Result,
     clock::SharedClock,
@@ -29,6 +30,7 @@ pub(super) struct Worker {
     shutdown: CancellationToken,
     options: ConsumerOptions,
     instruments: Instruments,
+    stale: Stale,
     /// The bus, as telemetry calls it.
     system: &'static str,
 }
@@ -73,6 +75,7 @@ impl Worker {
     ) -> Self {
         Self {
             instruments: Instruments::new(consumer.group()),
+            stale: Stale::default(),
             db,
             consumer,
             clock,
@@ -94,7 +97,8 @@ impl Worker {
             if let Err(error) = outcome {
                 failures += 1;
                 tracing::warn!(group, %error, failures, "event bus failed, subscribing again");
-                self.pause(failures, self.options.backoff_max).await;
+                let wait = self.backoff(failures).min(self.options.backoff_max);
+                self.pause(wait).await;
             }
         }
     }
@@ -123,17 +127,30 @@ impl Worker {
     async fn settle(&self, event: &Event, delivery: &Delivery) -> bool {
         // Tries are all that was done; attempts are those that say something about the event.
         let (mut tries, mut attempts) = (0, 0);
+        // What the attempts took, with the waits after them.
+        let mut spent = Duration::ZERO;
         loop {
             tries += 1;
+            let begun = Instant::now();
             let span = trace::processing(self.system, self.consumer.group(), event);
             let failed = match self.attempt(event).instrument(span.clone()).await {
                 Ok(()) => return true,
                 Err(failed) => failed,
             };
-            attempts += u32::from(failed.is_attempt());
+            let longest = if failed.is_attempt() {
+                self.options.backoff_max
+            } else {
+                self.options.storage_backoff_max
+            };
+            let wait = self.backoff(tries).min(longest);
+            if failed.is_attempt() {
+                attempts += 1;
+                spent += begun.elapsed() + wait;
+            }
             let error = failed.error();
             let is_lasting = matches!(&failed, Failed::Handler(error) if error.is_permanent());
-            if is_lasting || attempts >= self.options.attempts_max {
+            let is_enough = attempts >= self.options.attempts_max || spent >= self.options.patience;
+            if is_lasting || is_enough {
                 span.in_scope(
                     || tracing::error!(%error, attempts, "event not handled, is a dead letter now"),
                 );
@@ -152,12 +169,7 @@ impl Worker {
                 span.in_scope(|| self.say_retry(tries, error));
             }
             self.instruments.retried();
-            let longest = if failed.is_attempt() {
-                self.options.backoff_max
-            } else {
-                self.options.storage_backoff_max
-            };
-            if !self.pause(tries, longest).await {
+            if !self.pause(wait).await {
                 return false;
             }
         }
@@ -178,7 +190,8 @@ impl Worker {
             tries += 1;
             self.instruments.retried();
             tracing::warn!(group, ?position, %error, tries, "dead letter not written, trying again");
-            if !self.pause(tries, self.options.storage_backoff_max).await {
+            let wait = self.backoff(tries).min(self.options.storage_backoff_max);
+            if !self.pause(wait).await {
                 return false;
             }
         }
@@ -189,6 +202,7 @@ impl Worker {
         let group = self.consumer.group();
         let mut tx = self.db.begin().await.map_err(Failed::Storage)?;
         let admission = inbox::admit(&mut tx, group, event, self.clock.now()).await;
+        let mut seen_newer = None;
         match admission.map_err(Failed::Storage)? {
             Admission::New => replay::handle(self.consumer.as_ref(), &mut tx, event)
                 .await
@@ -197,12 +211,16 @@ impl Worker {
                 tracing::debug!("event had its effect before");
                 return tx.rollback().await.map_err(Failed::Storage);
             }
-            Admission::Stale { seen } => {
-                tracing::debug!(sequence = event.sequence, seen, key = %event.key, "event is older than one seen, dropped");
-            }
+            Admission::Stale { seen } => seen_newer = Some(seen),
         }
         tx.commit().await.map_err(Failed::Storage)?;
-        self.instruments.handled(event, self.clock.now());
+        match seen_newer {
+            None => self.instruments.handled(event, self.clock.now()),
+            Some(seen) => {
+                self.instruments.stale();
+                self.stale.say(group, event, seen);
+            }
+        }
         Ok(())
     }
 
@@ -252,16 +270,18 @@ impl Worker {
         }
     }
 
+    /// The wait after so many tries, if there were no longest one.
+    fn backoff(&self, tries: u32) -> Duration {
+        let doublings = tries.saturating_sub(1).min(16);
+        self.options.backoff_min.saturating_mul(1 << doublings)
+    }
+
     /// Waits before the next try; false when the shutdown came.
-    async fn pause(&self, tries: u32, longest: Duration) -> bool {
-        let doubled = self
-            .options
-            .backoff_min
-            .saturating_mul(1 << tries.saturating_sub(1).min(16));
+    async fn pause(&self, wait: Duration) -> bool {
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => false,
-            () = tokio::time::sleep(doubled.min(longest)) => true,
+            () = tokio::time::sleep(wait) => true,
         }
     }
 }

@@ -20,7 +20,7 @@ const READ_AHEAD_KBYTES: &str = "16384";
 /// How often a consumer says how far behind it is.
 const STATISTICS_MS: &str = "5000";
 /// The longest that a consumer may work on one event before its partitions go to others.
-const POLL_INTERVAL_MS: u64 = 300_000;
+pub(in crate::events) const POLL_INTERVAL_MS: u64 = 300_000;
 
 /// Properties that have a setting of their own.
 const HAS_SETTING: &[(&str, &str)] = &[

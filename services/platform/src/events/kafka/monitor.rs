@@ -2,6 +2,9 @@
 //!
 //! Every few seconds, at once when a client has trouble, and each second while something is waited for. What it
 //! finds is the bus's health; it never gives up and changes nothing that exists.
+//!
+//! A program whose user may not see some topics does not wait for them: it is not to use them. If it does all the
+//! same, the brokers refuse it, and that is said of the publishing or of the consumer group.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,9 +15,11 @@ use std::{
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer as _},
     error::RDKafkaErrorCode,
     producer::Producer as _,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{client, observer::Observer, off_runtime, publisher::Publisher, state::State};
@@ -68,8 +73,13 @@ impl Monitor {
 
     /// Whether all is well.
     async fn look(&self) -> bool {
-        let existing = match self.existing().await {
-            Ok(existing) => existing,
+        self.publisher.forget_failures(Instant::now());
+        let seen = match self.existing().await {
+            Ok(existing) => self.unlisted(&existing).await.map(|rest| (existing, rest)),
+            Err(error) => Err(error),
+        };
+        let (existing, (hidden, missing)) = match seen {
+            Ok(seen) => seen,
             Err(error) => {
                 let why = self.state.last_error().unwrap_or(error);
                 let brokers = &self.config.brokers;
@@ -78,10 +88,6 @@ impl Monitor {
                 return false;
             }
         };
-        let missing: Vec<&str> = topics()
-            .into_iter()
-            .filter(|topic| !existing.contains_key(*topic))
-            .collect();
         let problem = if missing.is_empty() {
             self.too_few(&existing)
         } else if self.config.topics.create {
@@ -95,8 +101,9 @@ impl Monitor {
             Some(self.absent(&missing))
         };
         let well = problem.is_none();
+        let hidden = hidden.into_iter().map(str::to_owned);
         self.state
-            .set_topics(existing.into_keys().collect(), problem);
+            .set_topics(existing.into_keys().chain(hidden).collect(), problem);
         self.state.set_brokers(None);
         well
     }
@@ -128,6 +135,30 @@ impl Monitor {
                 Some((name.to_owned(), topic.partitions().len()))
             })
             .collect())
+    }
+
+    /// Our topics that are not in the list: those that this user may not see, and those that are missing.
+    async fn unlisted(
+        &self,
+        existing: &BTreeMap<String, usize>,
+    ) -> Result<(Vec<&'static str>, Vec<&'static str>), String> {
+        let unlisted: Vec<&str> = topics()
+            .into_iter()
+            .filter(|topic| !existing.contains_key(*topic))
+            .collect();
+        if unlisted.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let config = self.config.clone();
+        let observer = Observer {
+            state: self.state.clone(),
+            role: "admin",
+        };
+        let asked = off_runtime("kafka-topics", move || hidden(&config, observer, &unlisted));
+        let sorted = asked
+            .await
+            .map_err(|_| "no thread to ask the brokers".to_owned())?;
+        sorted.map_err(|error| error.to_string())
     }
 
     fn too_few(&self, existing: &BTreeMap<String, usize>) -> Option<String> {
@@ -165,19 +196,50 @@ impl Monitor {
         };
         let created = off_runtime("kafka-topics", move || create(&config, observer, &missing));
         match created.await {
-            Ok(created) => {
-                if created.is_ok() {
+            Ok(Ok(created)) => {
+                // Otherwise the brokers have what they do not list yet: the next look comes soon enough.
+                if created > 0 {
                     self.state.look.notify_one();
                 }
-                created.map_err(|error| error.to_string())
+                Ok(())
             }
+            Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no thread to create topics".to_owned()),
         }
     }
 }
 
-/// Creates topics and waits for it; blocks.
-fn create(config: &KafkaConfig, observer: Observer, missing: &[&str]) -> Result<()> {
+/// Asks for each topic by its name, and gives those that the user may not see, and the others; blocks.
+fn hidden(
+    config: &KafkaConfig,
+    observer: Observer,
+    unlisted: &[&'static str],
+) -> Result<(Vec<&'static str>, Vec<&'static str>)> {
+    let failed = |error| Error::unavailable(format!("asking for topics: {error}"));
+    // Unlike a producer's, a consumer's question creates no topic. It joins no group.
+    let asking: BaseConsumer<Observer> =
+        BaseConsumer::from_config_and_context(&client::consumer(config, "monitor")?, observer)
+            .map_err(failed)?;
+    let (mut hidden, mut missing) = (Vec::new(), Vec::new());
+    for topic in unlisted {
+        let name = format!("{}{topic}", config.topic_prefix);
+        let metadata = asking
+            .fetch_metadata(Some(&name), LOOK_TIMEOUT)
+            .map_err(failed)?;
+        let may_not = metadata.topics().iter().any(|found| {
+            found.error().map(RDKafkaErrorCode::from)
+                == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+        });
+        match may_not {
+            true => hidden.push(*topic),
+            false => missing.push(*topic),
+        }
+    }
+    Ok((hidden, missing))
+}
+
+/// Creates topics and waits for it; gives how many were not there before. Blocks.
+fn create(config: &KafkaConfig, observer: Observer, missing: &[&str]) -> Result<usize> {
     let admin = AdminClient::from_config_and_context(&client::producer(config)?, observer)
         .map_err(|error| Error::unavailable(format!("creating topics: {error}")))?;
     let names: Vec<String> = missing
@@ -208,9 +270,13 @@ fn create(config: &KafkaConfig, observer: Observer, missing: &[&str]) -> Result<
         .operation_timeout(Some(CREATE_TIMEOUT));
     let results = futures::executor::block_on(admin.create_topics(&new, &options))
         .map_err(|error| Error::unavailable(format!("creating topics: {error}")))?;
+    let mut created = 0;
     for result in results {
         match result {
-            Ok(topic) => tracing::info!(topic, partitions, "topic created"),
+            Ok(topic) => {
+                created += 1;
+                tracing::info!(topic, partitions, "topic created");
+            }
             // Another program was faster.
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => {
@@ -218,7 +284,7 @@ fn create(config: &KafkaConfig, observer: Observer, missing: &[&str]) -> Result<
             }
         }
     }
-    Ok(())
+    Ok(created)
 }
 
 /// The settings of a new topic.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rdkafka::{
@@ -37,6 +40,8 @@ impl ClientContext for Observer {
     }
 }
 
+impl ConsumerContext for Observer {}
+
 /// Connections that fail are told once, by the health, and not once for each attempt.
 fn log(level: RDKafkaLogLevel, fac: &str, message: &str) {
     let connection = matches!(fac, "FAIL" | "ERROR" | "CONFWARN");
@@ -64,28 +69,33 @@ fn log(level: RDKafkaLogLevel, fac: &str, message: &str) {
 /// One member of a consumer group.
 pub(super) struct Member {
     observer: Observer,
+    /// Tells it from other members of its group in this process, such as the one before it.
+    number: u64,
     group: String,
     prefix: String,
     /// The topics it reads, by their names on the brokers.
     topics: Vec<String>,
     /// The newest offset stored of each partition that it holds.
     stored: Mutex<HashMap<(String, i32), i64>>,
-    /// The topics that it was told to be unable to read; the empty name is the group itself.
-    troubles: Mutex<BTreeSet<String>>,
+    /// The topics that it was told to be unable to read; the empty name is the group itself. `None` when it has
+    /// left.
+    troubles: Mutex<Option<BTreeSet<String>>>,
 }
 
 impl Member {
     pub(super) fn new(state: Arc<State>, group: &str, prefix: &str, topics: Vec<String>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             observer: Observer {
                 state,
                 role: "consumer",
             },
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             group: group.to_owned(),
             prefix: prefix.to_owned(),
             topics,
             stored: Mutex::default(),
-            troubles: Mutex::default(),
+            troubles: Mutex::new(Some(BTreeSet::new())),
         }
     }
 
@@ -100,34 +110,41 @@ impl Member {
         newer
     }
 
-    /// The member has left: it is behind nothing and has no trouble.
+    /// The member has left: it is behind nothing and has no trouble, whatever the library still says.
     pub(super) fn left(&self) {
         for topic in &self.topics {
             self.lag(topic, 0);
         }
-        for topic in std::mem::take(&mut *lock(&self.troubles)) {
+        let mut troubles = lock(&self.troubles);
+        for topic in troubles.take().unwrap_or_default() {
             self.observer.state.set_group(&self.place(&topic), None);
         }
     }
 
     fn trouble(&self, reason: &str) {
+        let mut troubles = lock(&self.troubles);
+        let Some(troubles) = troubles.as_mut() else {
+            return;
+        };
         let topic = self.topics.iter().find(|topic| reason.contains(*topic));
         let topic = topic.cloned().unwrap_or_default();
         let text = format!("consumer group {}: {reason}", self.group);
         self.observer
             .state
             .set_group(&self.place(&topic), Some(text));
-        lock(&self.troubles).insert(topic);
+        troubles.insert(topic);
     }
 
     fn no_trouble(&self, topic: &str) {
-        if lock(&self.troubles).remove(topic) {
+        let mut troubles = lock(&self.troubles);
+        let had = troubles.as_mut().is_some_and(|all| all.remove(topic));
+        if had {
             self.observer.state.set_group(&self.place(topic), None);
         }
     }
 
     fn place(&self, topic: &str) -> String {
-        format!("{} {topic}", self.group)
+        format!("{} {topic} {}", self.group, self.number)
     }
 
     fn lag(&self, topic: &str, events: u64) {
@@ -217,6 +234,13 @@ impl ConsumerContext for Member {
             stored.remove(&place);
         }
         drop(stored);
+        if what == "assigned" {
+            // Also with nothing to read, as one member too many: it is in the group.
+            self.no_trouble("");
+            for element in partitions.elements() {
+                self.no_trouble(element.topic());
+            }
+        }
         if names.is_empty() {
             return;
         }
@@ -225,12 +249,6 @@ impl ConsumerContext for Member {
             partitions = names.join(" "),
             "partitions {what}"
         );
-        if what == "assigned" {
-            self.no_trouble("");
-            for element in partitions.elements() {
-                self.no_trouble(element.topic());
-            }
-        }
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
@@ -250,4 +268,57 @@ impl ConsumerContext for Member {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{ClientConfig, config::FromClientConfigAndContext};
+
+    use super::*;
+    use crate::events::BusHealth;
+
+    const TOPIC: &str = "slipway.registry";
+
+    fn state() -> Arc<State> {
+        let state = Arc::new(State::new("not reached yet".to_owned()));
+        state.set_brokers(None);
+        state
+    }
+
+    fn member(state: &Arc<State>) -> Member {
+        Member::new(state.clone(), "g", "", vec![TOPIC.to_owned()])
+    }
+
+    fn health(state: &State) -> BusHealth {
+        state.health().borrow().clone()
+    }
+
+    #[test]
+    fn the_trouble_of_a_group_is_over_when_its_member_is_in_it_with_nothing_to_read() {
+        let state = state();
+        let mut config = ClientConfig::new();
+        config.set("group.id", "g");
+        let client = BaseConsumer::from_config_and_context(&config, member(&state)).unwrap();
+        let member = member(&state);
+        member.trouble("GroupCoordinator: not authorized");
+        assert!(matches!(health(&state), BusHealth::Waiting(_)));
+        let nothing = TopicPartitionList::new();
+        member.pre_rebalance(&client, &Rebalance::Assign(&nothing));
+        assert_eq!(health(&state), BusHealth::Ok);
+    }
+
+    #[test]
+    fn a_member_that_left_takes_its_own_trouble_with_it_and_no_other() {
+        let state = state();
+        let (before, after) = (member(&state), member(&state));
+        before.trouble("slipway.registry: not authorized");
+        after.trouble("slipway.registry: not authorized");
+        before.left();
+        assert!(matches!(health(&state), BusHealth::Waiting(_)));
+        after.left();
+        assert_eq!(health(&state), BusHealth::Ok);
+        // The library may say one more thing while it closes.
+        after.trouble("slipway.registry: not authorized");
+        assert_eq!(health(&state), BusHealth::Ok);
+    }
 }

@@ -18,6 +18,7 @@ use rdkafka::{
         FutureProducer, FutureRecord, Producer as _, PurgeConfig, future_producer::DeliveryFuture,
     },
 };
+use tokio::time::Instant;
 use tracing::Span;
 
 use super::{SYSTEM, client, cloudevents, observer::Observer, off_runtime, state::State};
@@ -27,6 +28,10 @@ use crate::{
     telemetry,
 };
 
+/// Publishing that has not succeeded for this long is a problem that the health says.
+const FAILING_AFTER: Duration = Duration::from_secs(3);
+/// Who publishes tries again sooner than this.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// How long a batch waits for Kafka before it is given back unsent.
 const READY_WAIT: Duration = Duration::from_secs(3);
 /// How long a full queue of the producer is given to drain before the next look.
@@ -54,6 +59,15 @@ pub(super) struct Publisher {
     config: KafkaConfig,
     state: Arc<State>,
     current: Mutex<Option<Arc<Producer>>>,
+    /// The attempts that failed since the last that did not.
+    failing: Mutex<Option<Failing>>,
+}
+
+struct Failing {
+    /// When the first one began.
+    since: Instant,
+    /// When the last one failed.
+    last: Instant,
 }
 
 /// A batch that is being sent. When it is dropped before all of it is settled, because it failed, took too long
@@ -86,6 +100,7 @@ impl Publisher {
             config,
             state,
             current: Mutex::default(),
+            failing: Mutex::default(),
         }
     }
 
@@ -102,10 +117,15 @@ impl Publisher {
             settled: false,
         };
         let limit = self.config.publish_timeout();
-        let sent = tokio::time::timeout(limit, self.send(attempt.producer.get(), events)).await;
+        let begun = Instant::now();
+        let sending = self.send(attempt.producer.get(), events);
+        let sent = tokio::time::timeout(limit, self.told(begun, &events[0], sending)).await;
         attempt.settled = matches!(sent, Ok(Ok(()) | Err(Error::Precondition { .. })));
         let error = match sent {
-            Ok(done @ (Ok(()) | Err(Error::Precondition { .. }))) => return done,
+            Ok(done @ (Ok(()) | Err(Error::Precondition { .. }))) => {
+                self.note_success();
+                return done;
+            }
             Ok(Err(error)) => error,
             Err(_) => {
                 let (more, limit) = (events.len() - 1, limit.as_millis());
@@ -117,7 +137,60 @@ impl Publisher {
             }
         };
         self.state.note_error(None);
+        self.note_failure(begun, Instant::now(), &error);
         Err(error)
+    }
+
+    /// Sends, and says so when it takes long.
+    async fn told(
+        &self,
+        begun: Instant,
+        first: &Event,
+        sending: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
+        let mut sending = std::pin::pin!(sending);
+        if let Ok(sent) = tokio::time::timeout(FAILING_AFTER, &mut sending).await {
+            return sent;
+        }
+        // What failed before says more.
+        if self.failing().is_none() {
+            let why = format!("it and those after it are not acknowledged after {FAILING_AFTER:?}");
+            self.note_failure(begun, Instant::now(), &self.failed(first, &why));
+        }
+        sending.await
+    }
+
+    fn note_success(&self) {
+        if self.failing().take().is_some() {
+            self.state.set_publishing(None);
+        }
+    }
+
+    /// An attempt that began at `begun` failed; the next one follows.
+    fn note_failure(&self, begun: Instant, now: Instant, error: &Error) {
+        let mut failing = self.failing();
+        let failing = failing.get_or_insert(Failing {
+            since: begun,
+            last: now,
+        });
+        failing.last = now;
+        if now - failing.since >= FAILING_AFTER {
+            let text = format!("events are not published: {error}");
+            self.state.set_publishing(Some(text));
+        }
+    }
+
+    /// Forgets failures after which nobody has tried again: another replica publishes now.
+    pub(super) fn forget_failures(&self, now: Instant) {
+        let mut failing = self.failing();
+        let is_over = |failing: &mut Failing| now - failing.last >= FORGOTTEN_AFTER;
+        if failing.take_if(is_over).is_some() {
+            self.state.set_publishing(None);
+        }
+    }
+
+    fn failing(&self) -> std::sync::MutexGuard<'_, Option<Failing>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The producer in use.
@@ -285,5 +358,35 @@ fn reason(error: &KafkaError) -> String {
         ) => format!("the user may not write it ({code})"),
         Some(code) => code.to_string(),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::kafka::tests::settings;
+
+    #[test]
+    fn failures_are_said_after_a_while_and_forgotten_when_nobody_tries_again() {
+        let state = Arc::new(State::new("not reached yet".to_owned()));
+        state.set_brokers(None);
+        let publisher = Publisher::new(settings("127.0.0.1:9", &[]), state.clone());
+        let is_well = || *state.health().borrow() == BusHealth::Ok;
+        let (error, start) = (Error::unavailable("refused"), Instant::now());
+        publisher.note_failure(start, start, &error);
+        assert!(is_well(), "one failure is not yet a problem");
+        let later = start + FAILING_AFTER;
+        publisher.note_failure(later, later, &error);
+        assert!(!is_well());
+        let may_publish = state.publishing().borrow().clone();
+        assert_eq!(may_publish, BusHealth::Ok, "it is tried again");
+        publisher.forget_failures(later + FORGOTTEN_AFTER / 2);
+        assert!(!is_well());
+        publisher.forget_failures(later + FORGOTTEN_AFTER);
+        assert!(is_well());
+        publisher.note_failure(start, later, &error);
+        assert!(!is_well(), "one attempt that took so long");
+        publisher.note_success();
+        assert!(is_well());
     }
 }

@@ -1,7 +1,8 @@
 //! What is known of Kafka's state, and who is told.
 //!
-//! Problems have a place: the brokers, the topics, one consumer group. The health says the first of them.
-//! Publishing waits for brokers and topics only: a group that is not allowed to read stops no publisher.
+//! Problems have a place: the brokers, the topics, publishing, one consumer group. The health says the first of them.
+//! Publishing waits for brokers and topics only: a group that is not allowed to read stops no publisher, and
+//! publishing that failed is tried again.
 //! Who follows the health logs it.
 
 use std::{
@@ -30,6 +31,7 @@ pub(super) struct State {
 struct Problems {
     brokers: Option<String>,
     topics: Option<String>,
+    publishing: Option<String>,
     groups: BTreeMap<String, String>,
     /// The last thing that a client said of its connection.
     last_error: Option<String>,
@@ -88,6 +90,11 @@ impl State {
         self.change(|problems| problems.topics = problem);
     }
 
+    /// Events are not published, though brokers and topics are there.
+    pub(super) fn set_publishing(&self, problem: Option<String>) {
+        self.change(|problems| problems.publishing = problem);
+    }
+
     pub(super) fn set_group(&self, group: &str, problem: Option<String>) {
         self.change(|problems| match problem {
             Some(problem) => drop(problems.groups.insert(group.to_owned(), problem)),
@@ -114,7 +121,9 @@ impl State {
         let mut problems = self.lock();
         change(&mut problems);
         let publishing = problems.brokers.as_ref().or(problems.topics.as_ref());
-        let any = publishing.or(problems.groups.values().next());
+        let any = publishing
+            .or(problems.publishing.as_ref())
+            .or(problems.groups.values().next());
         let (publishing, health) = (as_health(publishing), as_health(any));
         // Under the lock, so that the last change is the last told.
         set(&self.publishing, publishing);

@@ -68,10 +68,10 @@ impl KafkaSubscription {
         let consumer: StreamConsumer<Member> =
             StreamConsumer::from_config_and_context(&properties, member).map_err(failed)?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        consumer.subscribe(&names).map_err(failed)?;
+        // From here on it leaves as every member does, also when it could not join.
         self.shared.members.send_modify(|members| *members += 1);
-        self.consumer = Some(consumer);
-        Ok(())
+        let consumer = self.consumer.insert(consumer);
+        consumer.subscribe(&names).map_err(failed)
     }
 
     fn on_brokers(&self, topic: &str) -> String {

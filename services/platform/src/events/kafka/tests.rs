@@ -142,7 +142,7 @@ fn foreign(headers: &[(&str, &[u8])]) -> OwnedHeaders {
 }
 
 /// The defaults with brokers that exist and with short times.
-fn settings(brokers: &str, overrides: &[(&str, &str)]) -> KafkaConfig {
+pub(in crate::events::kafka) fn settings(brokers: &str, overrides: &[(&str, &str)]) -> KafkaConfig {
     load(brokers, overrides).unwrap().kafka
 }
 

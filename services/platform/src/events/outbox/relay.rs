@@ -169,7 +169,11 @@ impl Relay {
             return Ok(());
         }
         *collected_at = Some(now);
-        retention::collect(&self.db, &self.options, now).await
+        if !retention::collect(&self.db, &self.options, now).await? {
+            // More is left: the next run goes on.
+            *collected_at = None;
+        }
+        Ok(())
     }
 }
 

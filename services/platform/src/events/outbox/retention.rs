@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::RelayOptions;
 use crate::{
     Result,
@@ -11,14 +13,29 @@ use crate::{
     requests,
 };
 
-/// Rows that one run deletes at most from each table.
+/// Rows that one transaction deletes at most from each table.
 const LIMIT: i64 = 5_000;
+/// How long one run goes on; then publishing has its turn, and the rest goes in the next run.
+const BUDGET: Duration = Duration::from_secs(1);
 
 /// What deleting excludes: itself, and those who write anything.
 const DELETING: &str = "retention";
 
-/// Deletes what is too old at `now`, a bounded number of rows.
-pub(super) async fn collect(db: &Db, options: &RelayOptions, now: Timestamp) -> Result<()> {
+/// Deletes what is too old at `now`, in bounded transactions and for a bounded time; whether nothing is left.
+pub(super) async fn collect(db: &Db, options: &RelayOptions, now: Timestamp) -> Result<bool> {
+    let begun = Instant::now();
+    loop {
+        if collect_some(db, options, now).await? {
+            return Ok(true);
+        }
+        if begun.elapsed() >= BUDGET {
+            return Ok(false);
+        }
+    }
+}
+
+/// Deletes a bounded number of rows; whether nothing is left.
+async fn collect_some(db: &Db, options: &RelayOptions, now: Timestamp) -> Result<bool> {
     let before = |hours: u32| now - Duration::from_secs(u64::from(hours) * 3600);
     let mut tx = db.begin_for(DELETING).await?;
     let outbox = published(&mut tx, before(options.outbox_retention_hours)).await?;
@@ -27,8 +44,10 @@ pub(super) async fn collect(db: &Db, options: &RelayOptions, now: Timestamp) -> 
         requests::collect(&mut tx, before(options.request_retention_hours), LIMIT).await?;
     let letters = before(options.dead_letter_retention_hours);
     let letters = dead_letters::store::collect(&mut tx, letters, LIMIT).await?;
-    if outbox + inbox + requests + letters == 0 {
-        return tx.rollback().await;
+    let deleted = [outbox, inbox, requests, letters];
+    if deleted == [0; 4] {
+        tx.rollback().await?;
+        return Ok(true);
     }
     tracing::debug!(
         outbox,
@@ -37,7 +56,8 @@ pub(super) async fn collect(db: &Db, options: &RelayOptions, now: Timestamp) -> 
         letters,
         "rows past their retention deleted"
     );
-    tx.commit().await
+    tx.commit().await?;
+    Ok(deleted.iter().all(|rows| *rows < LIMIT as u64))
 }
 
 /// Deletes old published events, and notes up to which number, so that who resumes from an older one is

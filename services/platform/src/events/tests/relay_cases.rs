@@ -261,7 +261,7 @@ async fn an_outbox_of_before_gets_its_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.db");
     let url = format!("sqlite:{}?mode=rwc", path.display());
-    sqlx::any::install_default_drivers();
+    crate::db::install_drivers();
     let mut conn = <sqlx::AnyConnection as sqlx::Connection>::connect(&url)
         .await
         .unwrap();

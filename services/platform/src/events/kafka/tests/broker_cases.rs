@@ -1,5 +1,7 @@
 //! Brokers and topics that are not as they should be.
 
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
 use super::*;
 use crate::Error;
 
@@ -122,4 +124,50 @@ async fn an_event_that_is_too_large_is_named_and_does_not_stop_the_others() {
         deliver(&mut subscription).await.event(),
         Some(&event("a", 1))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_that_goes_on_failing_is_said_and_so_is_its_end() {
+    let cluster = mock(1);
+    let bus = KafkaBus::start(&settings(&cluster.bootstrap_servers(), &[])).unwrap();
+    publish(&bus, &[event("a", 1)]).await;
+    usable(&bus).await;
+    // The brokers are there, the topics are there, and yet nothing can be written.
+    let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 1_000];
+    cluster.request_errors(RDKafkaApiKey::Produce, &refusals);
+    let failing = async {
+        loop {
+            assert!(bus.publish(&[event("a", 2)]).await.is_err());
+            tokio::task::yield_now().await;
+        }
+    };
+    let said = tokio::select! {
+        said = waiting_for(&bus, "not published") => said,
+        () = failing => unreachable!("it goes on"),
+    };
+    assert!(
+        said.contains("a-2") && said.contains("may not write"),
+        "{said}"
+    );
+    cluster.clear_request_errors(RDKafkaApiKey::Produce);
+    publish(&bus, &[event("a", 2)]).await;
+    usable(&bus).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_the_user_may_not_see_are_not_waited_for() {
+    for create in ["true", "false"] {
+        let cluster = mock(1);
+        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        cluster.topic_error("slipway.anomaly", denied).unwrap();
+        let overrides = [("KAFKA__TOPICS__CREATE", create)];
+        let bus = KafkaBus::start(&settings(&cluster.bootstrap_servers(), &overrides)).unwrap();
+        usable(&bus).await;
+        publish(&bus, &[event("a", 1)]).await;
+        let mut subscription = subscribe(&bus, "g").await;
+        assert_eq!(
+            deliver(&mut subscription).await.event(),
+            Some(&event("a", 1))
+        );
+    }
 }
