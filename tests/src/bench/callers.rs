@@ -65,11 +65,8 @@ where
 /// Prints the turn with the median throughput, and gives that throughput.
 pub fn report(name: &str, turns: &[Turn]) -> f64 {
     let middle = median(turns.iter().map(|turn| turn.calls_per_second).collect());
-    for turn in turns {
-        if turn.calls_per_second == middle {
-            let latencies = turn.latencies;
-            println!("{name:<14} {middle:>8.0} calls/s   {latencies}");
-        }
+    if let Some(turn) = turns.iter().find(|turn| turn.calls_per_second == middle) {
+        println!("{name:<14} {middle:>8.0} calls/s   {}", turn.latencies);
     }
     middle
 }
