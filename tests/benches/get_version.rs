@@ -9,12 +9,11 @@
 //! are calls a second and the median and 99th percentile of the latency, and the ratio of the medians of
 //! the throughputs over all turns.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use slipway_platform::clock::SystemClock;
 use slipway_platform::config::load;
 use slipway_platform::db::StorageConfig;
@@ -24,20 +23,18 @@ use slipway_proto::common::v1::ArtifactRef;
 use slipway_proto::registry::v1 as registry;
 use slipway_proto::registry::v1::registry_service_client::RegistryServiceClient;
 use slipway_proto::registry::v1::upload_artifact_request::{Header, Part};
+use slipway_tests::bench::callers::{CONNECTIONS, report};
+use slipway_tests::bench::{CALLERS, connect, is_release_build, turn, verdict};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-/// Calls in flight at once, each on a connection shared with others.
-const CALLERS: usize = 32;
-/// Connections.
-const CONNECTIONS: usize = 4;
 /// How long one turn lasts.
 const TURN: Duration = Duration::from_secs(2);
 /// Turns of each.
@@ -68,14 +65,8 @@ impl Health for Empty {
     }
 }
 
-/// What one turn gave.
-struct Turn {
-    calls_per_second: f64,
-    median: Duration,
-    p99: Duration,
-}
-
 fn main() -> Result<()> {
+    is_release_build()?;
     let folder = tempfile::tempdir()?;
     let (empty_runtime, registry_runtime) = (one_thread()?, one_thread()?);
     let empty = empty_runtime.block_on(serve_empty(&empty_runtime))?;
@@ -143,13 +134,13 @@ async fn compare(empty: SocketAddr, registry: SocketAddr) -> Result<()> {
     let (mut of_empty, mut of_registry) = (Vec::new(), Vec::new());
     for _ in 0..TURNS {
         of_empty.push(
-            turn(&empty_clients, |mut client| async move {
+            turn(&empty_clients, TURN, |_, mut client| async move {
                 client.check(HealthCheckRequest::default()).await.map(drop)
             })
             .await?,
         );
         of_registry.push(
-            turn(&registry_clients, |mut client| {
+            turn(&registry_clients, TURN, |_, mut client| {
                 let request = registry::GetVersionRequest { name: name.clone() };
                 async move { client.get_version(request).await.map(drop) }
             })
@@ -160,70 +151,12 @@ async fn compare(empty: SocketAddr, registry: SocketAddr) -> Result<()> {
         "{CALLERS} callers on {CONNECTIONS} connections, {TURNS} turns of {} s each",
         TURN.as_secs()
     );
-    let empty = report("empty call", of_empty);
-    let registry = report("GetVersion", of_registry);
+    let empty = report("empty call", &of_empty);
+    let registry = report("GetVersion", &of_registry);
     let ratio = registry / empty;
-    let verdict = if ratio >= TARGET {
-        "reached"
-    } else {
-        "NOT reached"
-    };
+    let verdict = verdict(ratio >= TARGET);
     println!("GetVersion / empty call: {ratio:.2} (target {TARGET:.2}: {verdict})");
     Ok(())
-}
-
-async fn connect(address: SocketAddr) -> Result<Vec<Channel>> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
-    let mut channels = Vec::new();
-    for _ in 0..CONNECTIONS {
-        channels.push(endpoint.connect().await.context("connecting")?);
-    }
-    Ok(channels)
-}
-
-/// Calls for the length of a turn with all callers, and measures each call.
-async fn turn<C, F, Fut>(clients: &[C], call: F) -> Result<Turn>
-where
-    C: Clone,
-    F: Fn(C) -> Fut,
-    Fut: Future<Output = Result<(), Status>>,
-{
-    let start = Instant::now();
-    let callers = (0..CALLERS).map(|caller| {
-        let client = clients[caller % clients.len()].clone();
-        let call = &call;
-        async move {
-            let mut latencies = Vec::new();
-            while start.elapsed() < TURN {
-                let sent = Instant::now();
-                call(client.clone()).await?;
-                latencies.push(sent.elapsed());
-            }
-            Ok::<_, Status>(latencies)
-        }
-    });
-    let mut latencies = futures::future::try_join_all(callers).await?.concat();
-    let seconds = start.elapsed().as_secs_f64();
-    latencies.sort_unstable();
-    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
-    Ok(Turn {
-        calls_per_second: latencies.len() as f64 / seconds,
-        median: at(0.5),
-        p99: at(0.99),
-    })
-}
-
-/// Prints what the turns gave in the median, and gives the throughput.
-fn report(name: &str, mut turns: Vec<Turn>) -> f64 {
-    turns.sort_by(|left, right| left.calls_per_second.total_cmp(&right.calls_per_second));
-    let middle = &turns[turns.len() / 2];
-    println!(
-        "{name:<11} {:>8.0} calls/s   median {:>6} µs   p99 {:>6} µs",
-        middle.calls_per_second,
-        middle.median.as_micros(),
-        middle.p99.as_micros()
-    );
-    middle.calls_per_second
 }
 
 async fn given_version(mut client: RegistryServiceClient<Channel>) -> Result<String> {

@@ -16,7 +16,9 @@
 //! | [`otlp`] | a collector that keeps the traces, logs and metrics that it is sent |
 //! | [`wait`] | waiting for a condition, to a deadline |
 //! | [`stack`] | every service as a process of its own, with real PostgreSQL, Kafka and Envoy |
+//! | [`bench`](mod@bench) | what benchmarks share |
 
+pub mod bench;
 pub mod events;
 pub mod gateway;
 pub mod given;

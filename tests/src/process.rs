@@ -17,12 +17,14 @@ const STOP_DEADLINE: Duration = Duration::from_secs(40);
 /// How much of a log a failed story shows.
 const LOG_LINES_SHOWN: usize = 60;
 
-/// A running program. Dropping it kills it, and prints the end of its log, which a failed story shows.
+/// A running program. Dropping it kills it, and prints the end of its log unless it has ended well: a story that
+/// failed has stopped nothing, and shows them.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    has_ended_well: bool,
     // Kept open, so that the program can go on writing.
     _output: BufReader<ChildStdout>,
 }
@@ -72,6 +74,7 @@ impl Process {
             name: name.to_owned(),
             child,
             log,
+            has_ended_well: false,
             _output: BufReader::new(output),
         })
     }
@@ -105,8 +108,10 @@ impl Process {
     /// Waits until it has ended.
     pub async fn ended(&mut self) -> Result<ExitStatus> {
         let ended = tokio::time::timeout(STOP_DEADLINE, self.child.wait()).await;
-        Ok(ended
-            .with_context(|| format!("{} did not stop\n{}", self.name, self.end_of_log()))??)
+        let status = ended
+            .with_context(|| format!("{} did not stop\n{}", self.name, self.end_of_log()))??;
+        self.has_ended_well = status.success();
+        Ok(status)
     }
 
     /// Whether it still runs.
@@ -147,7 +152,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Shown by the test harness when the story has failed, and only then.
-        println!("{}", self.end_of_log());
+        if !self.has_ended_well {
+            // Shown by the test harness when the story has failed, and only then.
+            println!("{}", self.end_of_log());
+        }
     }
 }
