@@ -35,7 +35,8 @@ async fn health_says_when_the_storage_does_not_answer_or_takes_no_writes() {
     let (storage, proxy) = behind(&direct).await;
     let clock = SystemClock::shared();
     let retention = Duration::from_secs(3_600);
-    let log = EmbeddedLog::open(&folder.path().join("events.db"), clock.clone(), retention);
+    let events = folder.path().join("events.db");
+    let log = EmbeddedLog::open(&events, clock.clone(), retention);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = url_of(&listener).unwrap();
     let shutdown = CancellationToken::new();

@@ -99,16 +99,15 @@ async fn forward(
     loop {
         let read = tokio::select! {
             biased;
-            // Until the proxy is gone the sockets stay open, and nothing moves.
-            _ = network.wait_for(|now| *now != begun) => {
-                while network.changed().await.is_ok() {}
-                return;
-            }
-            read = from.read(&mut bytes) => read,
+            () = async { drop(network.wait_for(|now| *now != begun).await) } => None,
+            read = from.read(&mut bytes) => Some(read),
         };
         match read {
-            Ok(length) if length > 0 && to.write_all(&bytes[..length]).await.is_ok() => {}
-            _ => return,
+            Some(Ok(length)) if length > 0 && to.write_all(&bytes[..length]).await.is_ok() => {}
+            Some(_) => return,
+            None => break,
         }
     }
+    // Until the proxy is gone the sockets stay open, and nothing moves.
+    while network.changed().await.is_ok() {}
 }
