@@ -194,7 +194,6 @@ async fn set_traffic(clients: &Clients, rollout: &Rollout, percent: i32) -> Resu
     let target = |revision: &String, percent| deployer::TrafficTarget {
         revision: revision.clone(),
         percent,
-        ..Default::default()
     };
     let request = deployer::SetTrafficRequest {
         endpoint: ENDPOINT.to_owned(),
