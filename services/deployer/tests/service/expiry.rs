@@ -128,7 +128,7 @@ async fn the_timed_half_promotes_after_three_minutes_and_calls_it_a_waiver() {
         .await;
     world
         .wait("the proxy to have the split", async |world| {
-            world.status().await.applied.unwrap().state() == applied::State::Applied
+            world.is_applied().await
         })
         .await;
     let status = world.status().await;

@@ -323,6 +323,13 @@ impl World {
         self.bus.publish(&[event]).await.unwrap();
     }
 
+    /// Whether every proxy has the present traffic, and that is noted: before it is, the rollout is told, whose
+    /// deadline begins then.
+    pub async fn is_applied(&mut self) -> bool {
+        let is_noted = self.traffic().await.applied_time.is_some();
+        is_noted && self.status().await.applied.unwrap().state() == applied::State::Applied
+    }
+
     /// The first event of a type that the deployer has published, or will.
     pub async fn event<D: EventData>(&self, group: &str, holds: impl Fn(&D) -> bool) -> D {
         let mut subscription = self.bus.subscribe(group, &[D::TOPIC]).await.unwrap();
@@ -474,8 +481,7 @@ impl World {
         })
         .await;
         self.wait("the proxy to have the split", async |world| {
-            let status = world.status().await;
-            status.applied.unwrap().state() == applied::State::Applied
+            world.is_applied().await
         })
         .await;
         self.rollout(&rollout.name).await
