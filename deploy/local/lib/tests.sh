@@ -7,23 +7,25 @@ ON_POSTGRES=(slipway-platform slipway-registry slipway-evaluator slipway-deploye
 ONLY_ON_POSTGRES=(--test postgres --test postgres_faults --test replicas --test replica_faults)
 
 run_tests() {
-  local component before=() started=()
+  local component before=()
+  # Read by the trap, when this function is over.
+  started=()
   for component in postgres kafka; do
     if pid_of "$component" >/dev/null; then before+=("$component"); else started+=("$component"); fi
   done
+  # Whoever interrupts the tests, or cannot start all servers, does not want the others either.
+  trap '((${#started[@]} == 0)) || down "${started[@]}"' EXIT
+  trap 'exit 130' INT TERM
   up
   ((${#before[@]} == 0)) || say "${before[*]}: up before, so left up afterwards"
   eval "$(environment)"
   local code=0
-  # Whoever interrupts the tests does not want the servers either.
-  ((${#started[@]} == 0)) || trap 'down "${started[@]}"; exit 130' INT TERM
   cd "$CHECKOUT" || return
   tests "$@" || code=$?
   if ((code)); then
     say "the tests failed ($code); logs of the servers: $LOGS; settings and logs of each story: $STACK_DIR/stories"
   fi
-  ((${#started[@]} == 0)) || down "${started[@]}"
-  return "$code"
+  exit "$code"
 }
 
 # Everything is selected as `cargo test --workspace` selects it, so that what that has built is used again.
@@ -39,22 +41,29 @@ tests() {
 
 # The tests of these packages, each in its package's folder as Cargo runs it.
 suites() {
-  local built folder program
+  local built programs folder program
   built=$(cargo test --workspace --locked --lib --bins --tests --no-run --message-format=json) || return
+  programs=$(programs_of "$@" <<<"$built") || return
   while IFS=$'\t' read -r folder program; do
     say "${program##*/}"
-    (cd "$folder" && "$program") || return
-  done < <(programs_of "$@" <<<"$built")
+    (cd "$folder" && "$program" </dev/null) || return
+  done <<<"$programs"
 }
 
-# Reads Cargo's messages; writes the folder and the test program of each target of these packages.
+# Reads Cargo's messages; writes the folder and the test program of each target of these packages. Fails when one of
+# them has none.
 programs_of() {
   python3 -c '
 import json, os, sys
+missing = set(sys.argv[1:])
 for message in map(json.loads, sys.stdin):
     if message.get("executable") and message["profile"]["test"]:
         folder = os.path.dirname(message["manifest_path"])
-        if "slipway-" + os.path.basename(folder) in sys.argv[1:]:
+        package = "slipway-" + os.path.basename(folder)
+        if package in sys.argv[1:]:
+            missing.discard(package)
             print(folder, message["executable"], sep="\t")
+if missing:
+    sys.exit("no tests were built of " + ", ".join(sorted(missing)))
 ' "$@"
 }

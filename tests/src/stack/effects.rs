@@ -59,7 +59,7 @@ impl Effects {
     }
 
     /// One evaluation and at most one rollout for each version; the champion moved at most once to each; traffic
-    /// whose generations are 1, 2, 3 … and whose shares sum to 100; no line of the audit twice.
+    /// whose generations follow one another without a gap, and whose shares sum to 100; no line of the audit twice.
     pub fn happened_once(&self) -> Result<()> {
         for (version, count) in &self.evaluations {
             ensure!(*count == 1, "{version} has {count} evaluations");

@@ -88,6 +88,10 @@ impl Starting {
     pub async fn prepare(self) -> Result<Stack> {
         let servers = Servers::find()?;
         let turn = turn::take(self.alone).await;
+        // A story that failed may have left one of them stopped.
+        for component in [Component::Postgres, Component::Kafka] {
+            servers.start(component).await?;
+        }
         let run = turn::unique();
         let home = servers.folder().join("stories").join(&self.story);
         if home.exists() {

@@ -222,7 +222,8 @@ impl Place {
         }
     }
 
-    /// Ports that no other story that runs has: the port of the proxies is this story's own.
+    /// Ports that another story seldom has at the same time: derived from the port of the proxies, which is this
+    /// story's own. A port that is taken is passed over.
     fn slice(&self) -> u16 {
         self.proxy % MODEL_PORTS_SLICES
     }

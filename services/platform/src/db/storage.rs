@@ -94,7 +94,8 @@ impl StorageConfig {
     }
 
     /// Which kind of database the URL speaks of.
-    pub(crate) fn is_postgres(&self) -> bool {
+    /// Whether the URL is that of a PostgreSQL database, which other processes may share.
+    pub fn is_postgres(&self) -> bool {
         let url = self.url.expose();
         url.starts_with("postgres://") || url.starts_with("postgresql://")
     }

@@ -68,6 +68,14 @@ impl Service {
         }
     }
 
+    /// Of its settings.
+    fn section(self) -> &'static str {
+        match self {
+            Service::FailureDetector => "failure_detector",
+            other => other.name(),
+        }
+    }
+
     fn migrations(self) -> &'static Migrations {
         match self {
             Service::Registry => &slipway_registry::store::MIGRATIONS,
@@ -131,6 +139,12 @@ async fn copy(args: CopyArgs) -> Result<Exit, Failure> {
             return Err(Failure::usage(text));
         }
         let to = service.storage(args.config.as_deref())?;
+        if !to.is_postgres() {
+            return Err(Failure::usage(format!(
+                "{}.storage.url is not that of a PostgreSQL database; --config names the settings file that has it",
+                service.section()
+            )));
+        }
         plan.push((service, StorageConfig::sqlite(&file), to));
     }
     for (service, from, to) in plan {
@@ -141,8 +155,13 @@ async fn copy(args: CopyArgs) -> Result<Exit, Failure> {
         })
         .await;
         bar.finish_and_clear();
-        let copied = copied
-            .map_err(|error| Failure::other(format!("copy the {}", service.name()), error))?;
+        let copied = copied.map_err(|error| {
+            let what = format!(
+                "copy the {0} (what was said before is copied; go on with --service {0} and those that follow)",
+                service.name()
+            );
+            Failure::other(what, error)
+        })?;
         show(output, service, &copied);
     }
     Ok(Exit::Ok)

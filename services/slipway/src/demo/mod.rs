@@ -24,8 +24,6 @@ mod words;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 pub use args::DemoArgs;
 pub use slipway_examples::model_server::Args as ModelServerArgs;
 
@@ -46,7 +44,7 @@ const AFTERWARDS_PER_SECOND: f64 = 20.0;
 /// Lives the story; the exit code is 0 only if it went as it should.
 pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    let mut stop = Stop::install()?;
+    let mut signals = Signals::install()?;
     let screen = Screen::new(args.output_json(), begun);
     let plane = Plane::start(&args).await?;
     let clients = Clients::new(plane.addresses())?;
@@ -62,7 +60,7 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let ended = tokio::select! {
         ended = scene.live() => ended,
         reason = plane.lost() => Ended::Failed(anyhow::anyhow!(reason)),
-        () = stop.asked() => Ended::Interrupted,
+        () = signals.next() => Ended::Interrupted,
     };
     if matches!(ended, Ended::Well) && !args.once {
         screen.title("Still serving; try");
@@ -72,7 +70,7 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
             .for_each(|line| screen.line(line));
         screen.line("Ctrl-C stops everything, the model servers too.");
         tokio::select! {
-            () = stop.asked() => {}
+            () = signals.next() => {}
             reason = plane.lost() => screen.line(&reason),
         }
     }
@@ -84,31 +82,6 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         Ended::Otherwise => Ok(ExitCode::FAILURE),
         Ended::Interrupted => Err(anyhow::anyhow!("interrupted before the story had ended").into()),
         Ended::Failed(error) => Err(error.into()),
-    }
-}
-
-/// What asks for the end: the two signals of every command, and a terminal that is closed, since model servers would
-/// stay behind.
-struct Stop {
-    signals: Signals,
-    hangup: Signal,
-}
-
-impl Stop {
-    fn install() -> Result<Stop, Failure> {
-        let hangup = signal(SignalKind::hangup())
-            .map_err(|error| Failure::other("install a signal handler", error))?;
-        Ok(Stop {
-            signals: Signals::install()?,
-            hangup,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            () = self.signals.next() => {}
-            _ = self.hangup.recv() => {}
-        }
     }
 }
 

@@ -99,9 +99,18 @@ impl UpConfig {
 /// Nothing is left running when it fails. A taken port, a wrong setting, and a data directory that another
 /// control plane has, are errors that say so.
 pub async fn start(config: UpConfig) -> Result<Running, Failure> {
+    let started = start_until(config, std::future::pending()).await?;
+    started.ok_or_else(|| Failure::Other(anyhow::anyhow!("stopped before it was ready")))
+}
+
+/// The same, unless it is to stop before it is ready: then what was started is ended in order, and `None`.
+async fn start_until(
+    config: UpConfig,
+    stop: impl Future<Output = ()>,
+) -> Result<Option<Running>, Failure> {
     let settings = settings::Settings::load(&config)?;
     let bound = settings.bind(&config)?;
-    running::start(bound).await
+    running::start(bound, stop).await
 }
 
 /// The command line of `slipway up`.
@@ -173,9 +182,8 @@ impl UpArgs {
 pub async fn run(args: UpArgs) -> Result<Exit, Failure> {
     let _telemetry = telemetry::of_program(args.log.as_deref(), args.config.as_deref())?;
     let mut signals = Signals::install()?;
-    let running = tokio::select! {
-        started = start(args.config()) => started?,
-        () = signals.next() => return Ok(Exit::Ok),
+    let Some(running) = start_until(args.config(), signals.next()).await? else {
+        return Ok(Exit::Ok);
     };
     announce::ready(Output::new(args.output), &running);
     let lost = tokio::select! {

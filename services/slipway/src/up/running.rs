@@ -71,7 +71,10 @@ impl Service {
     }
 }
 
-pub(super) async fn start(bound: Bound) -> Result<Running, Failure> {
+pub(super) async fn start(
+    bound: Bound,
+    stop: impl Future<Output = ()>,
+) -> Result<Option<Running>, Failure> {
     let clock = SystemClock::shared();
     let bus_tasks = Tasks::new(CancellationToken::new());
     let embedded = Embedded {
@@ -80,6 +83,7 @@ pub(super) async fn start(bound: Bound) -> Result<Running, Failure> {
     };
     let bus = bus_config::connect(&bound.event_bus, Some(embedded), clock.clone()).await?;
     let (addresses, data_dir) = (bound.addresses.clone(), bound.data_dir.clone());
+    let waits = bound.waits_for_others();
     let running = Running {
         services: services::start(bound, bus.clone(), clock),
         addresses,
@@ -88,12 +92,22 @@ pub(super) async fn start(bound: Bound) -> Result<Running, Failure> {
         bus_tasks,
     };
     let ready = tokio::select! {
-        ready = running.ready() => ready,
+        ready = running.ready(waits) => ready.map(|()| true),
         reason = running.lost() => Err(Failure::Other(anyhow::anyhow!(reason))),
+        () = stop => Ok(false),
     };
-    let announced = ready.and_then(|()| announce::write(&running.addresses, &running.data_dir));
+    let announced = ready.and_then(|ready| {
+        if ready {
+            announce::write(&running.addresses, &running.data_dir)?;
+        }
+        Ok(ready)
+    });
     match announced {
-        Ok(()) => Ok(running),
+        Ok(true) => Ok(Some(running)),
+        Ok(false) => {
+            running.end().await;
+            Ok(None)
+        }
         Err(failure) => {
             running.end().await;
             Err(failure)
@@ -133,8 +147,9 @@ impl Running {
         self.bus_tasks.join(STOP_TIMEOUT).await;
     }
 
-    /// Waits until every service answers that it serves.
-    async fn ready(&self) -> Result<(), Failure> {
+    /// Waits until every service answers that it serves; without a limit where what they need belongs to others, whom
+    /// the log names.
+    async fn ready(&self, waits_for_others: bool) -> Result<(), Failure> {
         let Addresses {
             registry,
             evaluator,
@@ -149,7 +164,11 @@ impl Running {
             ("failure-detector", failure_detector),
         ];
         let all = services.map(|(name, address)| serving(name, address));
-        match tokio::time::timeout(READY_TIMEOUT, futures::future::try_join_all(all)).await {
+        let all = futures::future::try_join_all(all);
+        if waits_for_others {
+            return all.await.map(|_| ());
+        }
+        match tokio::time::timeout(READY_TIMEOUT, all).await {
             Ok(all) => all.map(|_| ()),
             Err(_) => Err(Failure::Other(anyhow::anyhow!(
                 "the services were not ready within {} s; the log says why",

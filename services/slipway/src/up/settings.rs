@@ -40,6 +40,19 @@ pub(super) struct Bound {
     pub(super) gateway: Option<Part<slipway_gateway::Config>>,
 }
 
+impl Bound {
+    /// Whether a database of somebody else has to be there.
+    pub(super) fn waits_for_others(&self) -> bool {
+        let storages = [
+            &self.registry.config.storage,
+            &self.evaluator.config.storage,
+            &self.deployer.config.storage,
+            &self.failure_detector.config.storage,
+        ];
+        storages.into_iter().any(StorageConfig::is_postgres)
+    }
+}
+
 impl Settings {
     /// Reads the settings of every service; every problem of every service is in one error.
     pub(super) fn load(up: &UpConfig) -> Result<Self, Failure> {

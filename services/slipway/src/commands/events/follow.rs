@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) enum News {
     /// Something happened.
     Event(Box<CloudEvent>),
-    /// What had happened before has been told. Comes once.
+    /// What had happened before has been told, or the service is away. Comes once.
     CaughtUp(Service),
 }
 
@@ -67,7 +67,14 @@ impl Follower {
                         return Ok(news);
                     }
                 }
-                Err(status) => self.lost(status).await?,
+                Err(status) => {
+                    self.lost(status).await?;
+                    // The others' events do not wait until it is back.
+                    if !self.has_caught_up {
+                        self.has_caught_up = true;
+                        return Ok(News::CaughtUp(self.events.service));
+                    }
+                }
             }
         }
     }
@@ -119,6 +126,7 @@ impl Follower {
             self.say(&format!("events are missing: {}", status.message()));
             self.request.resume_token.clear();
             self.request.start = Start::Oldest.into();
+            tokio::time::sleep(PAUSE).await;
             return Ok(());
         }
         if !is_lost(&status) && status.code() != Code::ResourceExhausted {

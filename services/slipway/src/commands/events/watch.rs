@@ -22,7 +22,8 @@ pub(super) async fn run(
         args.service.is_empty() || args.service.contains(&one.service)
     };
     let services: Vec<_> = clients.events.iter().filter(|one| asked(one)).collect();
-    let mut behind = services.len();
+    // Nobody waits for a past that was not asked for.
+    let mut behind = if args.past == 0 { 0 } else { services.len() };
     let streams = services
         .into_iter()
         .map(|one| Box::pin(news(one.clone(), request.clone())));
@@ -38,6 +39,7 @@ pub(super) async fn run(
                 show::event(output, &event)?;
                 left -= 1;
             }
+            News::CaughtUp(_) if behind == 0 => {}
             News::CaughtUp(service) => {
                 behind -= 1;
                 past.caught_up(service.source());
