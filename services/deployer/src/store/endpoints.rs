@@ -8,6 +8,7 @@ use slipway_platform::db::expect_saved;
 use slipway_platform::names::{EndpointName, EnvironmentName, ModelName, RevisionName};
 use slipway_platform::paging::Page;
 use slipway_platform::{Error, Result, etag};
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::revisions::named;
@@ -215,12 +216,13 @@ pub struct Routing {
     pub version: i64,
     /// Other than before: what is stored has gone back, and was given newer versions by [`outrun_routes`].
     pub history: i64,
-    /// The endpoints that were asked for.
+    /// The endpoints that were asked for, without those that cannot be read.
     pub routed: Vec<Routed>,
 }
 
 /// The version of the snapshot, and the endpoints whose routes changed after version `since`. Read in one
-/// statement, so that every replica has the same under the same version.
+/// statement, so that every replica has the same under the same version. An endpoint that cannot be read is left
+/// out, and said: it must not keep the others from going back.
 pub async fn routes_since(conn: &mut AnyConnection, since: i64) -> Result<Routing> {
     let rows = sqlx::query(
         "SELECT signals.value, COALESCE(histories.value, 0), endpoints.name, endpoints.settings, endpoints.generation, endpoints.serving, \
@@ -235,42 +237,50 @@ pub async fn routes_since(conn: &mut AnyConnection, since: i64) -> Result<Routin
     .fetch_all(conn)
     .await?;
     let (mut version, mut history) = (since, 0);
-    let mut found: Vec<Routed> = Vec::new();
-    for row in &rows {
+    // An endpoint with its revisions, one row for each of them.
+    let mut found: Vec<(String, Vec<AnyRow>)> = Vec::new();
+    for row in rows {
         (version, history) = (row.try_get(0)?, row.try_get(1)?);
         let Some(name) = row.try_get::<Option<String>, _>(2)? else {
             continue;
         };
-        let known = found
-            .last()
-            .is_some_and(|last| last.endpoint.name.to_string() == name);
-        if !known {
-            let columns = (
-                name,
-                row.try_get(3)?,
-                row.try_get(4)?,
-                row.try_get(5)?,
-                row.try_get(6)?,
-                row.try_get(7)?,
-                row.try_get(8)?,
-            );
-            found.push(Routed {
-                endpoint: read(columns)?,
-                addresses: Vec::new(),
-                traceparent: row.try_get(9)?,
-            });
-        }
-        if let (Some(routed), Some(number)) = (found.last_mut(), row.try_get::<Option<i64>, _>(10)?)
-        {
-            let listens = from_text(row.try_get::<&str, _>(11)?)?;
-            let revision = named(&routed.endpoint.name, number)?;
-            routed.addresses.push((revision, listens));
+        match found.last_mut() {
+            Some((known, rows)) if *known == name => rows.push(row),
+            _ => found.push((name, vec![row])),
         }
     }
     Ok(Routing {
         version,
         history,
-        routed: found,
+        routed: readable(found, |(name, _)| name, read_routed),
+    })
+}
+
+fn read_routed((name, rows): (String, Vec<AnyRow>)) -> Result<Routed> {
+    let first = rows
+        .first()
+        .ok_or_else(|| Error::internal("read routes", "no row"))?;
+    let columns = (
+        name,
+        first.try_get(3)?,
+        first.try_get(4)?,
+        first.try_get(5)?,
+        first.try_get(6)?,
+        first.try_get(7)?,
+        first.try_get(8)?,
+    );
+    let endpoint = read(columns)?;
+    let mut addresses = Vec::new();
+    for row in &rows {
+        if let Some(number) = row.try_get::<Option<i64>, _>(10)? {
+            let revision = named(&endpoint.name, number)?;
+            addresses.push((revision, from_text(row.try_get::<&str, _>(11)?)?));
+        }
+    }
+    Ok(Routed {
+        endpoint,
+        addresses,
+        traceparent: first.try_get(9)?,
     })
 }
 
