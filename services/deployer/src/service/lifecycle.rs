@@ -31,6 +31,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const STILL_NEEDED: Duration = Duration::from_secs(60);
 /// How soon a revision that is needed and could not be started is tried again.
 const START_AGAIN: Duration = Duration::from_secs(30);
+/// How often it is tried to stop what another node has started anew.
+const STOPS_MAX: u32 = 12;
+/// The first pause in between; it doubles.
+const STOP_AGAIN_MIN: Duration = Duration::from_millis(100);
+/// The longest pause.
+const STOP_AGAIN_MAX: Duration = Duration::from_secs(10);
 
 impl Service {
     pub(super) async fn perform_provision(
@@ -50,9 +56,7 @@ impl Service {
         if self.is_elsewhere(&present) {
             // Another node has taken the start over, so that what runs here is nobody's.
             drop(tx);
-            self.driver
-                .stop(revision, present.facts.run.stop_grace())
-                .await?;
+            self.stop_here(&present).await?;
             return self.finish(item).await;
         }
         if !waits_for_start(&rollouts::get(&mut tx, rollout).await?, revision) {
@@ -155,8 +159,7 @@ impl Service {
         if self.is_elsewhere(&present) {
             // Another node has started it meanwhile, so that what runs here is nobody's.
             drop(tx);
-            let grace = present.facts.run.stop_grace();
-            self.driver.stop(revision, grace).await?;
+            self.stop_here(&present).await?;
             return Ok(Done::NotBefore(self.now()));
         }
         match provisioned {
@@ -402,6 +405,34 @@ impl Service {
             tx.commit().await?;
         }
         Ok(true)
+    }
+
+    /// Stops what runs here of a revision that belongs to another node. What is left to do for the revision is that
+    /// node's, so that nobody comes back to this: it is tried again here, a bounded number of times.
+    async fn stop_here(&self, row: &RevisionRow) -> Result<()> {
+        let (grace, mut pause) = (row.facts.run.stop_grace(), STOP_AGAIN_MIN);
+        for _ in 1..STOPS_MAX {
+            let Err(error) = self.driver.stop(&row.name, grace).await else {
+                return Ok(());
+            };
+            tracing::warn!(revision = %row.name, %error, "not stopped here, though another node has it; trying again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(STOP_AGAIN_MAX);
+            if matches!(self.node_of(&row.name).await, Ok(node) if node == self.duties.node()) {
+                // It is wanted here again.
+                return Ok(());
+            }
+        }
+        let stopped = self.driver.stop(&row.name, grace).await;
+        stopped.inspect_err(|error| {
+            tracing::error!(revision = %row.name, %error, "it runs here and on another node, until this deployer is restarted");
+        })?;
+        Ok(())
+    }
+
+    async fn node_of(&self, revision: &RevisionName) -> Result<String> {
+        let row = revisions::get(&mut *self.db.read().await?, revision).await?;
+        Ok(row.node)
     }
 
     /// Whether it belongs to another node.

@@ -1,17 +1,15 @@
 //! Endpoints: what people set, and what decisions change.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 use slipway_platform::clock::Timestamp;
 use slipway_platform::db::expect_saved;
-use slipway_platform::names::{EndpointName, EnvironmentName, ModelName, RevisionName};
+use slipway_platform::names::{EndpointName, EnvironmentName, ModelName};
 use slipway_platform::paging::Page;
 use slipway_platform::{Error, Result, etag};
-use sqlx::{AnyConnection, AssertSqlSafe, Row};
+use sqlx::{AnyConnection, AssertSqlSafe};
 
-use super::revisions::named;
-use super::signals::{self, Signal};
+use super::routes::next_version;
 use super::{from_text, readable, stored_name, to_text};
 use crate::domain::resources::EndpointSettings;
 use crate::domain::serving::Serving;
@@ -31,7 +29,7 @@ pub struct EndpointRow {
     pub created_at: Timestamp,
 }
 
-type Columns = (String, String, i64, String, i64, i64, i64);
+pub(super) type Columns = (String, String, i64, String, i64, i64, i64);
 const COLUMNS: &str = "SELECT name, settings, generation, serving, serving_generation, last_revision, created_at FROM endpoints";
 
 /// Creates one that serves nothing. `AlreadyExists` if the name is taken.
@@ -41,7 +39,7 @@ pub async fn insert(
     settings: &EndpointSettings,
     now: Timestamp,
 ) -> Result<()> {
-    let version = signals::raise(conn, Signal::Routes).await?;
+    let version = next_version(conn).await?;
     let result = sqlx::query(
         "INSERT INTO endpoints (name, environment, model, settings, generation, serving, serving_generation, \
          last_revision, routes_version, pin_expires_at, created_at) \
@@ -64,7 +62,7 @@ pub async fn insert(
 
 /// Saves the settings by generation. Hosts and the sticky header are routes, so proxies hear of it.
 pub async fn save_settings(conn: &mut AnyConnection, row: &EndpointRow) -> Result<()> {
-    let version = signals::raise(conn, Signal::Routes).await?;
+    let version = next_version(conn).await?;
     let result = sqlx::query(
         "UPDATE endpoints SET settings = $1, model = $2, routes_version = $3, generation = generation + 1 \
          WHERE name = $4 AND generation = $5",
@@ -106,7 +104,7 @@ pub async fn save_serving(
 
 /// Notes that proxies must be told of the endpoint anew.
 pub async fn touch_routes(conn: &mut AnyConnection, name: &EndpointName) -> Result<()> {
-    let version = signals::raise(conn, Signal::Routes).await?;
+    let version = next_version(conn).await?;
     sqlx::query("UPDATE endpoints SET routes_version = $1 WHERE name = $2")
         .bind(version)
         .bind(name.to_string())
@@ -198,108 +196,6 @@ pub async fn serving(conn: &mut AnyConnection) -> Result<Vec<EndpointRow>> {
     Ok(rows)
 }
 
-/// What proxies are to be told of an endpoint.
-#[derive(Debug)]
-pub struct Routed {
-    pub endpoint: EndpointRow,
-    /// Where its revisions listen: those that run or are losing their last connections.
-    pub addresses: Vec<(RevisionName, Vec<SocketAddr>)>,
-    /// The trace of the decision that the present traffic comes from; may be empty.
-    pub traceparent: String,
-}
-
-/// What proxies are to be told now.
-#[derive(Debug)]
-pub struct Routing {
-    /// The version of the snapshot.
-    pub version: i64,
-    /// Other than before: what is stored has gone back, and was given newer versions by [`outrun_routes`].
-    pub history: i64,
-    /// The endpoints that were asked for.
-    pub routed: Vec<Routed>,
-}
-
-/// The version of the snapshot, and the endpoints whose routes changed after version `since`. Read in one
-/// statement, so that every replica has the same under the same version.
-pub async fn routes_since(conn: &mut AnyConnection, since: i64) -> Result<Routing> {
-    let rows = sqlx::query(
-        "SELECT signals.value, COALESCE(histories.value, 0), endpoints.name, endpoints.settings, endpoints.generation, endpoints.serving, \
-         endpoints.serving_generation, endpoints.last_revision, endpoints.created_at, endpoints.routes_traceparent, \
-         revisions.number, revisions.addresses FROM signals \
-         LEFT JOIN signals histories ON histories.name = 'histories' \
-         LEFT JOIN endpoints ON endpoints.routes_version > $1 \
-         LEFT JOIN revisions ON revisions.endpoint = endpoints.name AND revisions.addresses <> '[]' \
-         WHERE signals.name = 'routes' ORDER BY endpoints.name, revisions.number",
-    )
-    .bind(since)
-    .fetch_all(conn)
-    .await?;
-    let (mut version, mut history) = (since, 0);
-    let mut found: Vec<Routed> = Vec::new();
-    for row in &rows {
-        (version, history) = (row.try_get(0)?, row.try_get(1)?);
-        let Some(name) = row.try_get::<Option<String>, _>(2)? else {
-            continue;
-        };
-        let known = found
-            .last()
-            .is_some_and(|last| last.endpoint.name.to_string() == name);
-        if !known {
-            let columns = (
-                name,
-                row.try_get(3)?,
-                row.try_get(4)?,
-                row.try_get(5)?,
-                row.try_get(6)?,
-                row.try_get(7)?,
-                row.try_get(8)?,
-            );
-            found.push(Routed {
-                endpoint: read(columns)?,
-                addresses: Vec::new(),
-                traceparent: row.try_get(9)?,
-            });
-        }
-        if let (Some(routed), Some(number)) = (found.last_mut(), row.try_get::<Option<i64>, _>(10)?)
-        {
-            let listens = from_text(row.try_get::<&str, _>(11)?)?;
-            let revision = named(&routed.endpoint.name, number)?;
-            routed.addresses.push((revision, listens));
-        }
-    }
-    Ok(Routing {
-        version,
-        history,
-        routed: found,
-    })
-}
-
-/// What is stored was told under versions up to `told` already, and is older again: an earlier state of the database
-/// was restored. Gives all routes a version that nobody was told, unless another replica was first.
-pub async fn outrun_routes(conn: &mut AnyConnection, told: i64) -> Result<()> {
-    let outrun: Option<(i64,)> = sqlx::query_as(
-        "UPDATE signals SET value = $1 + 1 WHERE name = 'routes' AND value < $1 RETURNING value",
-    )
-    .bind(told)
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some((version,)) = outrun else {
-        return Ok(());
-    };
-    sqlx::query("UPDATE endpoints SET routes_version = $1")
-        .bind(version)
-        .execute(&mut *conn)
-        .await?;
-    sqlx::query(
-        "INSERT INTO signals (name, value) VALUES ('histories', $1) \
-         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-    )
-    .bind(version)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 /// Notes the trace that the present traffic comes from.
 pub async fn set_routes_trace(
     conn: &mut AnyConnection,
@@ -365,7 +261,7 @@ fn numbers(rows: Vec<(i64,)>) -> BTreeSet<Revision> {
         .collect()
 }
 
-fn read(
+pub(super) fn read(
     (name, settings, generation, serving, serving_generation, last_revision, created_at): Columns,
 ) -> Result<EndpointRow> {
     Ok(EndpointRow {

@@ -12,6 +12,7 @@ pub mod environments;
 pub mod proxies;
 pub mod revisions;
 pub mod rollouts;
+pub mod routes;
 pub mod rules;
 pub mod signals;
 pub mod traffic;
@@ -32,6 +33,10 @@ pub static MIGRATIONS: Migrations = Migrations {
         (
             "0002_replicas",
             include_str!("../../migrations/0002_replicas.sql"),
+        ),
+        (
+            "0003_routes_stamps",
+            include_str!("../../migrations/0003_routes_stamps.sql"),
         ),
     ],
 };

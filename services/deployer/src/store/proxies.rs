@@ -6,7 +6,7 @@ use slipway_platform::names::EndpointName;
 use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::signals::{self, Signal};
-use super::stored_name;
+use super::{readable, stored_name};
 use crate::xds::{OtherProxy, OwnProxy};
 
 /// Rows that one statement writes.
@@ -144,7 +144,7 @@ pub async fn since(
     .bind(version)
     .fetch_all(conn)
     .await?;
-    Ok((up_to, proxies, read(rows)?))
+    Ok((up_to, proxies, read(rows)))
 }
 
 /// Every generation that is stored of one proxy.
@@ -156,17 +156,20 @@ pub async fn accepted_by(conn: &mut AnyConnection, node_id: &str) -> Result<Vec<
     .bind(node_id)
     .fetch_all(conn)
     .await?;
-    read(rows)
+    Ok(read(rows))
 }
 
 type Generation = (String, String, i64, i64);
 
-fn read(rows: Vec<Generation>) -> Result<Vec<Accepted>> {
-    rows.into_iter()
-        .map(|(node_id, endpoint, generation, at)| {
+/// Without those that cannot be read: they are of no endpoint that there is, and must not hold up who decides.
+fn read(rows: Vec<Generation>) -> Vec<Accepted> {
+    readable(
+        rows,
+        |(_, endpoint, ..)| endpoint,
+        |(node_id, endpoint, generation, at)| {
             Ok((node_id, stored_name(&endpoint)?, generation, Timestamp(at)))
-        })
-        .collect()
+        },
+    )
 }
 
 /// Forgets a proxy that does not count any more, unless it has come back.

@@ -2,7 +2,8 @@
 //! all goes out under the version that the change was stored with.
 //!
 //! Versions only rise, and proxies take nothing older than they have. When what is stored is older than what was
-//! told, an earlier state of the database was restored: it goes out all the same, under a newer version.
+//! told, or another commit has the version by now that was told last, an earlier state of the database was restored,
+//! or a failover has lost commits: what is stored goes out all the same, under a newer version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use slipway_platform::{Error, Result};
 use tokio::sync::Mutex;
 
 use crate::service::Service;
-use crate::store::endpoints::{self, Routed, Routing};
+use crate::store::routes::{self, Routed, Routing};
 use crate::xds::{ClusterEndpoint, EndpointRoutes, Snapshot, Split};
 
 /// A share of 100 is this many of the total weight of 10,000.
@@ -28,6 +29,7 @@ pub struct Publisher {
 struct Told {
     version: i64,
     history: i64,
+    stamp: String,
     endpoints: BTreeMap<EndpointName, EndpointRoutes>,
 }
 
@@ -38,22 +40,26 @@ impl Publisher {
         // Streams that began before this reading get nothing older than what it finds.
         let wanted = *service.hub.wanted().borrow();
         let mut routing = read(service, told.version).await?;
-        if routing.version < told.version {
+        let has_gone_back = routing.version < told.version || is_another_commit(&told, &routing);
+        let is_another_history = told.version > 0 && routing.history != told.history;
+        if has_gone_back {
             let (had, found) = (told.version, routing.version);
             tracing::error!(
                 had,
                 found,
-                "what is stored is older than what proxies were told: the database was restored, or has lost \
+                "what is stored is not what proxies were told, or older: the database was restored, or has lost \
                  commits; proxies are given what is stored now"
             );
-            let mut tx = service.db.begin().await?;
-            endpoints::outrun_routes(&mut tx, told.version).await?;
-            tx.commit().await?;
-            routing = read(service, 0).await?;
-        } else if told.version > 0 && routing.history != told.history {
+        } else if is_another_history {
             tracing::warn!(
                 "another deployer found the database restored; all routes are read again"
             );
+        }
+        if has_gone_back || is_another_history {
+            // Also when another deployer was first: it may have told less than this one.
+            let mut tx = service.db.begin().await?;
+            routes::outrun(&mut tx, told.version, told.history).await?;
+            tx.commit().await?;
             routing = read(service, 0).await?;
         }
         if routing.version != told.version {
@@ -64,8 +70,14 @@ impl Publisher {
     }
 }
 
+/// Whether the version that was told last is stored by another commit than then.
+fn is_another_commit(told: &Told, routing: &Routing) -> bool {
+    let (then, now) = (&told.stamp, &routing.stamp_then);
+    !then.is_empty() && !now.is_empty() && then != now
+}
+
 async fn read(service: &Service, since: i64) -> Result<Routing> {
-    endpoints::routes_since(&mut *service.db.read().await?, since).await
+    routes::since(&mut *service.db.read().await?, since).await
 }
 
 fn tell(service: &Service, told: &mut Told, routing: Routing) -> Result<()> {
@@ -75,7 +87,7 @@ fn tell(service: &Service, told: &mut Told, routing: Routing) -> Result<()> {
     }
     for routed in routing.routed {
         let name = routed.endpoint.name.clone();
-        match routes(routed) {
+        match routes_of(routed) {
             Ok(routes) => {
                 told.endpoints.insert(name, routes);
             }
@@ -85,6 +97,7 @@ fn tell(service: &Service, told: &mut Told, routing: Routing) -> Result<()> {
         }
     }
     (told.version, told.history) = (routing.version, routing.history);
+    told.stamp = routing.stamp;
     if is_another_history {
         let generations = told.endpoints.values();
         let generations = generations.map(|routes| (routes.endpoint.clone(), routes.generation));
@@ -99,7 +112,7 @@ fn tell(service: &Service, told: &mut Told, routing: Routing) -> Result<()> {
     Ok(())
 }
 
-fn routes(routed: Routed) -> Result<EndpointRoutes> {
+fn routes_of(routed: Routed) -> Result<EndpointRoutes> {
     let Routed {
         endpoint: row,
         addresses,

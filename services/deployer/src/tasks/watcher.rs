@@ -11,16 +11,17 @@
 //! that it is judged anew, which would undo it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use slipway_platform::Result;
 use slipway_platform::clock::Timestamp;
 use slipway_platform::names::{EndpointName, RevisionName};
 use slipway_platform::tasks::Nudge;
 use tokio::task::{Id, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -240,8 +241,7 @@ async fn listen(service: &Service, watch: &Watch, told: &mut Option<Verdict>) ->
     tokio::pin!(silence);
     loop {
         tokio::select! {
-            () = &mut silence => break,
-            next = stream.next() => match next {
+            next = said(&mut stream, silence.as_mut()) => match next {
                 Some(Ok(report)) => {
                     silence.as_mut().reset(Instant::now() + SILENCE_MAX);
                     last = Some(report);
@@ -257,6 +257,19 @@ async fn listen(service: &Service, watch: &Watch, told: &mut Option<Verdict>) ->
         }
     }
     last.is_some()
+}
+
+/// What the stream says next; `None`: it has ended, or has been silent for too long. What it said while something
+/// else was waited for counts, however long that took.
+async fn said<T>(
+    stream: &mut (impl Stream<Item = T> + Unpin),
+    silence: Pin<&mut Sleep>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        next = stream.next() => next,
+        () = silence => None,
+    }
 }
 
 /// Shows a report, and, if this replica decides, acts on it: on a finding at once, on another verdict when it
@@ -324,5 +337,23 @@ fn unmeasurable(now: Timestamp) -> Report {
         code: "NO_STREAM".to_owned(),
         decision: String::new(),
         alert: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_has_said_something_is_not_silent() {
+        let silence = tokio::time::sleep(Duration::from_millis(1));
+        tokio::pin!(silence);
+        silence.as_mut().await;
+        // The time is over, because what was said before took long to store.
+        let mut stream = futures::stream::iter(0..100).chain(futures::stream::pending());
+        for report in 0..100 {
+            assert_eq!(said(&mut stream, silence.as_mut()).await, Some(report));
+        }
+        assert_eq!(said(&mut stream, silence.as_mut()).await, None);
     }
 }

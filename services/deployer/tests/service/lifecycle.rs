@@ -66,3 +66,29 @@ async fn what_is_not_needed_any_more_when_it_has_started_is_stopped() {
     assert_eq!(world.driver.running(), [1]);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn what_another_node_has_started_meanwhile_is_stopped_here_though_the_first_stop_fails() {
+    let mut world = World::new().await;
+    world.with_stable().await;
+    world.driver.takes(Duration::from_secs(1));
+    world.driver.dies(1);
+    starts_again(&mut world, 1).await;
+    world.driver.goes_away();
+    world
+        .change("UPDATE revisions SET node = 'another' WHERE number = 1")
+        .await;
+    world
+        .wait("a stop to fail", async |world| {
+            world.driver.stops_refused() > 0
+        })
+        .await;
+    world.driver.comes_back();
+    world
+        .wait("it to be stopped here", async |world| {
+            world.driver.stopped() == [1]
+        })
+        .await;
+    assert!(world.driver.running().is_empty());
+    world.stop().await;
+}

@@ -1,4 +1,4 @@
-//! Who decides begins anew, and one rollout that is broken holds up no other.
+//! Who decides begins anew, and one rollout or endpoint that is broken holds up no other.
 
 use slipway_proto::deployer::v1::rollout::Phase;
 use slipway_proto::deployer::v1::*;
@@ -54,5 +54,29 @@ async fn a_stored_rollout_that_is_not_readable_holds_up_no_other() {
     world.peers.judge(Health::Healthy);
     world.until(&canary.name, Phase::Succeeded).await;
     assert_eq!(shares(&world.traffic().await), [(2, 100)]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_stored_endpoint_that_is_not_readable_holds_up_no_other() {
+    let mut world = World::new().await;
+    let canary = world.with_canary().await;
+    world.create_endpoint("broken", endpoint()).await;
+    // Newer than everything that proxies are told below.
+    world
+        .change(
+            "UPDATE endpoints SET settings = '{', routes_version = routes_version + 1000 \
+             WHERE name LIKE '%/broken'",
+        )
+        .await;
+    world.peers.judge(Health::Degraded);
+    world.until(&canary.name, Phase::RolledBack).await;
+    assert_eq!(shares(&world.traffic().await), [(1, 100)]);
+    world.restart().await;
+    world.connect_proxy().await;
+    world.peers.judge(Health::Healthy);
+    let next = world.start(3).await;
+    world.until(&next.name, Phase::Succeeded).await;
+    assert_eq!(shares(&world.traffic().await), [(3, 100)]);
     world.stop().await;
 }

@@ -325,3 +325,20 @@ pub async fn a_proxy_belongs_to_the_replica_that_it_connected_to_last(db: &Db) {
     let (_, found, generations) = proxies::since(&mut tx, 0).await.unwrap();
     assert!(found.is_empty() && generations.is_empty());
 }
+
+pub async fn what_a_proxy_accepted_of_what_is_not_readable_is_left_out(db: &Db) {
+    let mut tx = with_endpoint(db).await;
+    let version = proxies::next_version(&mut tx).await.unwrap();
+    let other: EndpointName = "environments/production/endpoints/other".parse().unwrap();
+    let accepted = |endpoint| ("p1".to_owned(), endpoint, 3, NOW);
+    let both = [accepted(endpoint()), accepted(other)];
+    proxies::put_accepted(&mut tx, &both, version)
+        .await
+        .unwrap();
+    let broken = "UPDATE proxy_generations SET endpoint = 'other' WHERE endpoint LIKE '%/other'";
+    sqlx::query(broken).execute(&mut *tx).await.unwrap();
+    let (_, _, found) = proxies::since(&mut tx, 0).await.unwrap();
+    assert_eq!(found, [accepted(endpoint())]);
+    let found = proxies::accepted_by(&mut tx, "p1").await.unwrap();
+    assert_eq!(found, [accepted(endpoint())]);
+}

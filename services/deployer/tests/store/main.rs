@@ -19,8 +19,8 @@ use slipway_deployer::store::environments::EnvironmentRow;
 use slipway_deployer::store::rollouts::{About, RolloutRow};
 use slipway_deployer::store::work::{Item, Taker, Work};
 use slipway_deployer::store::{
-    MIGRATIONS, audit, blocks, endpoints, environments, proxies, revisions, rollouts, signals,
-    traffic, work,
+    MIGRATIONS, audit, blocks, endpoints, environments, proxies, revisions, rollouts, routes,
+    signals, traffic, work,
 };
 use slipway_deployer::xds::OwnProxy;
 use slipway_platform::Error;
@@ -61,6 +61,7 @@ conformance! {
     flow::work_is_claimed_by_one_replica_until_its_time_runs_out
     flow::work_on_what_runs_on_a_node_is_for_its_deployer
     flow::a_proxy_belongs_to_the_replica_that_it_connected_to_last
+    flow::what_a_proxy_accepted_of_what_is_not_readable_is_left_out
     flow::the_audit_is_read_by_resource_newest_first
     flow::a_transaction_that_is_not_committed_leaves_nothing
 }

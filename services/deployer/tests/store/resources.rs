@@ -44,17 +44,17 @@ pub async fn environments_are_saved_by_generation(db: &Db) {
 pub async fn what_serves_is_saved_by_generation_and_routes_are_noted(db: &Db) {
     let mut tx = with_endpoint(db).await;
     let first = signals::read(&mut tx).await.unwrap().routes;
-    let endpoints::Routing {
+    let routes::Routing {
         version,
         routed: changed,
         ..
-    } = endpoints::routes_since(&mut tx, first - 1).await.unwrap();
+    } = routes::since(&mut tx, first - 1).await.unwrap();
     assert_eq!((version, changed.len()), (first, 1));
-    let endpoints::Routing {
+    let routes::Routing {
         version,
         routed: changed,
         ..
-    } = endpoints::routes_since(&mut tx, first).await.unwrap();
+    } = routes::since(&mut tx, first).await.unwrap();
     assert_eq!((version, changed.len()), (first, 0));
     let mut row = endpoints::get(&mut tx, &endpoint()).await.unwrap();
     let mut stale = row.clone();
@@ -71,11 +71,11 @@ pub async fn what_serves_is_saved_by_generation_and_routes_are_noted(db: &Db) {
     let lost = endpoints::save_serving(&mut tx, &mut stale, &Serving::default()).await;
     assert!(matches!(lost, Err(Error::Conflict { .. })));
     endpoints::touch_routes(&mut tx, &endpoint()).await.unwrap();
-    let endpoints::Routing {
+    let routes::Routing {
         version,
         routed: changed,
         ..
-    } = endpoints::routes_since(&mut tx, first).await.unwrap();
+    } = routes::since(&mut tx, first).await.unwrap();
     assert_eq!(version, signals::read(&mut tx).await.unwrap().routes);
     assert_eq!(
         changed[0].endpoint.serving.traffic,
@@ -137,7 +137,7 @@ pub async fn revisions_are_numbered_and_their_tags_move(db: &Db) {
         (row.addresses.as_slice(), row.state_reason.as_str()),
         (&addresses[..], "still")
     );
-    let routed = endpoints::routes_since(&mut tx, 0).await.unwrap().routed;
+    let routed = routes::since(&mut tx, 0).await.unwrap().routed;
     assert_eq!(routed[0].addresses, [(revision(2), addresses.to_vec())]);
     let on = |node| ["n1", node];
     let found = revisions::in_states(&mut tx, &[ready], on("")).await;

@@ -19,6 +19,7 @@ pub struct PretendDriver {
 struct State {
     running: BTreeSet<RevisionName>,
     stopped: Vec<RevisionName>,
+    stops_refused: u32,
     does_not_start: HashSet<u32>,
     is_not_ready: HashSet<u32>,
     provisioned: Vec<RevisionName>,
@@ -88,6 +89,12 @@ impl PretendDriver {
         self.state.lock().unwrap().dies_once_adopted = Some(number);
     }
 
+    /// Stops that were asked for while nothing could be stopped.
+    #[allow(dead_code, reason = "not every suite needs it")]
+    pub fn stops_refused(&self) -> u32 {
+        self.state.lock().unwrap().stops_refused
+    }
+
     pub fn running(&self) -> Vec<u32> {
         self.state
             .lock()
@@ -147,6 +154,7 @@ impl Driver for PretendDriver {
     async fn stop(&self, revision: &RevisionName, _grace: Duration) -> Result<(), DriverError> {
         let mut state = self.state.lock().unwrap();
         if state.away {
+            state.stops_refused += 1;
             return Err(DriverError::unavailable("the driver is away"));
         }
         state.running.remove(revision);
