@@ -37,6 +37,7 @@ use crate::{
 };
 
 pub use errors::{expect_saved, is_unique_violation};
+pub(crate) use errors::{is_of_storage, may_pass};
 pub(crate) use sqlite::lock;
 pub use storage::StorageConfig;
 pub use tx::{Reader, Tx};

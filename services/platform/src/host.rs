@@ -99,8 +99,8 @@ pub struct Serving {
 /// Fails at once when the storage refuses (a wrong URL, a newer schema, `STORAGE_IN_USE`); waits while it cannot be
 /// reached.
 ///
-/// A clone of `build` is called again when one failed with what may pass, so it begins its tasks last, after all
-/// that may fail in this way.
+/// A clone of `build` is called again when one failed because of the storage, so it begins its tasks last, after
+/// all that may fail in this way. What fails for another reason ends the run.
 pub async fn run<F, Fut>(options: HostOptions, build: F) -> Result<()>
 where
     F: FnOnce(Context) -> Fut + Clone,
@@ -243,7 +243,7 @@ impl Service {
             http,
             consumers,
             before_close,
-        } = dependencies::wait_for(&storage, &ready, attempt).await?;
+        } = dependencies::retry(&storage, &ready, attempt).await?;
         // From here on, the storage's state is said by who looks at it all the time.
         dependencies::check_storage(&tasks, &db, &storage);
         let events = service::routes(db.clone(), clock.clone(), consumers.clone(), &relay);

@@ -77,7 +77,7 @@ fn work_without_a_collector(endpoint: &str) {
 }
 
 #[test]
-fn a_collector_that_is_not_there_is_said_once_and_keeps_nobody_waiting() {
+fn a_collector_that_is_not_there_is_said_once_for_each_signal_and_keeps_nobody_waiting() {
     if let Ok(endpoint) = std::env::var(ENDPOINT) {
         return work_without_a_collector(&endpoint);
     }
@@ -85,24 +85,32 @@ fn a_collector_that_is_not_there_is_said_once_and_keeps_nobody_waiting() {
     let address = free.local_addr().unwrap();
     drop(free);
     let text = child(
-        "a_collector_that_is_not_there_is_said_once_and_keeps_nobody_waiting",
+        "a_collector_that_is_not_there_is_said_once_for_each_signal_and_keeps_nobody_waiting",
         &format!("http://{address}"),
     );
-    assert_eq!(text.matches(LOST).count(), 1, "{}", tail(&text));
+    assert_said_once_for_each_signal(&text);
     assert!(text.contains(&address.to_string()), "{}", tail(&text));
 }
 
 #[test]
-fn a_collector_that_never_answers_is_said_once_and_keeps_nobody_waiting() {
+fn a_collector_that_never_answers_is_said_once_for_each_signal_and_keeps_nobody_waiting() {
     if let Ok(endpoint) = std::env::var(ENDPOINT) {
         return work_without_a_collector(&endpoint);
     }
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = child(
-        "a_collector_that_never_answers_is_said_once_and_keeps_nobody_waiting",
+        "a_collector_that_never_answers_is_said_once_for_each_signal_and_keeps_nobody_waiting",
         &format!("http://{}", silent.local_addr().unwrap()),
     );
-    assert_eq!(text.matches(LOST).count(), 1, "{}", tail(&text));
+    assert_said_once_for_each_signal(&text);
+}
+
+fn assert_said_once_for_each_signal(text: &str) {
+    let said: Vec<_> = text.lines().filter(|line| line.contains(LOST)).collect();
+    assert_eq!(said.len(), 3, "{}", tail(text));
+    for signal in ["traces", "logs", "metrics"] {
+        assert!(said.iter().any(|line| line.contains(signal)), "{said:?}");
+    }
 }
 
 /// The lines that are not of the work.

@@ -22,6 +22,21 @@ pub fn is_unique_violation(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(db) if db.is_unique_violation())
 }
 
+/// Whether the storage said it, and the same attempt may succeed later: it could not be reached, it was too
+/// slow or contended, or the answer to a commit was lost. Other parts say `Unavailable` too, of what is not the storage's.
+pub(crate) fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Contended { .. } | Error::OutcomeUnknown { .. } => true,
+        Error::Unavailable { what } | Error::DeadlineExceeded { what } => is_of_storage(what),
+        _ => false,
+    }
+}
+
+/// All that is said of the storage names it first: `storage: why`, `storage postgres://…: why`.
+pub(crate) fn is_of_storage(what: &str) -> bool {
+    what.starts_with("storage: ") || what.starts_with("storage ")
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let what = || format!("storage: {error}");
@@ -135,6 +150,24 @@ mod tests {
             assert_eq!(meaning(Some(code)), expected, "{code}");
         }
         assert_eq!(meaning(None), Meaning::Defect);
+    }
+
+    #[test]
+    fn what_the_storage_said_is_told_from_what_others_said() {
+        let timed_out = Error::from(sqlx::Error::PoolTimedOut);
+        let gone = Error::unavailable("storage postgres://u@db:5432/x: connection refused");
+        let lost = commit_error(sqlx::Error::WorkerCrashed);
+        for of_storage in [timed_out, gone, lost] {
+            assert!(may_pass(&of_storage), "{of_storage}");
+        }
+        let folder = Error::unavailable("artifact store /srv/a: Permission denied");
+        let full = Error::Exhausted {
+            what: "storage".to_owned(),
+        };
+        let wrong = Error::from(sqlx::Error::RowNotFound);
+        for other in [folder, full, wrong] {
+            assert!(!may_pass(&other), "{other}");
+        }
     }
 
     #[test]

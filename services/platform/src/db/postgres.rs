@@ -39,6 +39,8 @@ pub(super) struct Postgres {
     readers: AnyPool,
     /// For leases: never behind the work of the service.
     leases: AnyPool,
+    /// For the question whether writes are taken: not behind the work either, and in nobody's way while there is no answer.
+    checks: AnyPool,
     turns: Turns,
     /// Of the database and schema; keys of locks are made from it.
     place: String,
@@ -65,16 +67,15 @@ impl Postgres {
         let pool = |connections: u32, more: &'static str| pool(&target, &bell, connections, more);
         let readers = storage.connections_max / 2;
         let writers = pool(storage.connections_max - readers, "");
-        let (readers, leases) = (
-            pool(readers, "SET default_transaction_read_only = on;"),
-            pool(1, ""),
-        );
+        let readers = pool(readers, "SET default_transaction_read_only = on;");
+        let (leases, checks) = (pool(1, ""), pool(1, ""));
         let wait = target.acquire_timeout;
         let listening = bell::run(bell.clone(), move || target.listener());
         Ok(Self {
             writers,
             readers,
             leases,
+            checks,
             turns: Turns::default(),
             place,
             wait,
@@ -119,11 +120,12 @@ impl Postgres {
         Ok(Timestamp(now.0))
     }
 
-    /// Writes a row of its own, without a turn: whether the database takes writes at all.
+    /// Writes a row of its own, over a connection of its own: whether the database takes writes at all, however
+    /// many writers wait for their turn.
     pub async fn check(&self) -> Result<()> {
         let sql = "INSERT INTO slipway_counters (name, value) VALUES ('storage check', 1) \
                    ON CONFLICT (name) DO UPDATE SET value = slipway_counters.value + 1";
-        let mut conn = self.writers.acquire().await?;
+        let mut conn = self.checks.acquire().await?;
         sqlx::query(sql).execute(&mut *conn).await?;
         Ok(())
     }
@@ -138,6 +140,7 @@ impl Postgres {
         self.readers.close().await;
         self.writers.close().await;
         self.leases.close().await;
+        self.checks.close().await;
     }
 }
 

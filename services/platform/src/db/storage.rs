@@ -29,7 +29,7 @@ pub struct StorageConfig {
     /// The PostgreSQL schema of the service's tables, made when it is missing; empty: the connection's
     /// own. SQLite has none.
     pub schema: String,
-    /// PostgreSQL connections that this process holds at most; two more keep leases and listen.
+    /// PostgreSQL connections that this process holds at most; three more keep leases, listen and check.
     pub connections_max: u32,
     /// How long a call waits for a connection, and for its turn to write.
     pub acquire_timeout_ms: u64,

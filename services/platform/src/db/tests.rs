@@ -55,6 +55,7 @@ conformance!(
     text_is_in_the_order_of_its_bytes,
     writers_of_one_key_take_turns,
     the_clock_goes_on,
+    health_does_not_wait_behind_writers,
 );
 
 async fn insert(tx: &mut Tx, id: &str) {
@@ -350,4 +351,14 @@ async fn the_clock_goes_on(db: &Db) {
     let first = db.now().await.unwrap();
     assert!(first.0 > 1_700_000_000_000_000);
     assert!(db.now().await.unwrap() >= first);
+}
+
+/// PostgreSQL has three connections that write here, SQLite one.
+async fn health_does_not_wait_behind_writers(db: &Db) {
+    let mut open = Vec::new();
+    for key in 0..if db.is_shared() { 3 } else { 1 } {
+        open.push(db.begin_for(&format!("things/{key}")).await.unwrap());
+    }
+    let checked = tokio::time::timeout(Duration::from_secs(5), db.check()).await;
+    checked.expect("an answer in time").unwrap();
 }

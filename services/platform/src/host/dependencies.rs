@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::waiting::Teller;
 use crate::config;
-use crate::db::{Db, StorageConfig};
+use crate::db::{self, Db, StorageConfig};
 use crate::error::{Error, Result};
 use crate::events::bus::BusHealth;
 use crate::lease::ReplicaConfig;
@@ -30,14 +30,28 @@ pub(super) async fn open(
     migrations: &'static Migrations,
     ready: &Readiness,
 ) -> Result<Db> {
-    wait_for(storage, ready, || Db::open_exclusive(storage, migrations)).await
+    let attempt = || Db::open_exclusive(storage, migrations);
+    wait_for(storage, ready, Error::is_transient, attempt).await
 }
 
-/// Does what needs the storage, again and again while the reason why it cannot be done may pass, and says what is
-/// waited for.
-pub(super) async fn wait_for<T, F>(
+/// Does what needs the storage, and other things too, again and again while the storage is why it cannot be done.
+/// What anything else says, ends it: it would be said of the storage, and hide a wrong setting.
+pub(super) async fn retry<T, F>(
     storage: &StorageConfig,
     ready: &Readiness,
+    attempt: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    wait_for(storage, ready, db::may_pass, attempt).await
+}
+
+/// Tries again and again while the reason why it failed `may_pass`, and says what is waited for.
+async fn wait_for<T, F>(
+    storage: &StorageConfig,
+    ready: &Readiness,
+    may_pass: fn(&Error) -> bool,
     mut attempt: impl FnMut() -> F,
 ) -> Result<T>
 where
@@ -51,7 +65,7 @@ where
                 teller.ok();
                 return Ok(done);
             }
-            Err(error) if error.is_transient() => teller.waiting(waiting_for(storage, &error)),
+            Err(error) if may_pass(&error) => teller.waiting(waiting_for(storage, &error)),
             Err(error) => return Err(error),
         }
         tokio::time::sleep(pause).await;
@@ -89,7 +103,7 @@ fn waiting_for(storage: &StorageConfig, error: &Error) -> String {
     let reason = match error {
         // What is before the colon names the storage, as the text here does.
         Error::Unavailable { what } => match what.split_once(": ") {
-            Some((place, why)) if place.starts_with("storage") => why.to_owned(),
+            Some((_, why)) if db::is_of_storage(what) => why.to_owned(),
             _ => what.clone(),
         },
         other => other.to_string(),

@@ -151,15 +151,18 @@ async fn a_lost_task_ends_the_run_with_an_error() {
 
 #[tokio::test]
 async fn a_service_that_cannot_be_built_ends_with_why() {
-    let given = given().await;
-    let running = run(given.options, |_| async {
-        Err(Error::invalid("a", "is wrong"))
-    });
-    let error = tokio::time::timeout(PATIENCE, running)
-        .await
-        .unwrap()
-        .unwrap_err();
-    assert!(matches!(error, Error::Invalid(_)), "{error}");
+    let wrong = || Error::invalid("a", "is wrong");
+    // It may pass, but nothing says so while the storage is waited for.
+    let denied = || Error::unavailable("artifact store /srv/a: Permission denied");
+    for why in [wrong as fn() -> Error, denied] {
+        let given = given().await;
+        let running = run(given.options, move |_| async move { Err(why()) });
+        let error = tokio::time::timeout(PATIENCE, running)
+            .await
+            .unwrap()
+            .unwrap_err();
+        assert_eq!(error.to_string(), why().to_string());
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! An OTLP exporter with what every export needs: a runtime to run on, a limit, redaction, and one line of
-//! log when the collector cannot be reached instead of one for each attempt.
+//! log for a signal that the collector does not take instead of one for each attempt.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -42,38 +42,30 @@ pub(super) struct Export<E> {
     reach: Arc<Reach>,
 }
 
-/// What is known of the collector, over all signals.
+/// Which signals the collector does not take, and how many exports of each were lost since it did. Each is by
+/// itself: a collector may refuse one for good and take the others.
 #[derive(Default)]
 pub(super) struct Reach {
-    failing: Mutex<Failing>,
-}
-
-#[derive(Default)]
-struct Failing {
-    signals: BTreeSet<&'static str>,
-    lost: u64,
+    failing: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Reach {
-    /// Notes how an export ended, and says it when it is news: the first failure, and that all is well again.
+    /// Notes how an export ended, and says it when it is news: a signal's first failure, and that it is taken again.
     fn note(&self, signal: &'static str, endpoint: &str, outcome: &OTelSdkResult) {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_failing = !failing.signals.is_empty();
         match outcome {
             Ok(()) => {
-                failing.signals.remove(signal);
-                if was_failing && failing.signals.is_empty() {
-                    let lost = std::mem::take(&mut failing.lost);
+                if let Some(lost) = failing.remove(signal) {
                     tracing::info!(
-                        target: TARGET, endpoint, lost,
+                        target: TARGET, signal, endpoint, lost,
                         "the collector takes telemetry again; as many exports were lost"
                     );
                 }
             }
             Err(error) => {
-                failing.signals.insert(signal);
-                failing.lost += 1;
-                if !was_failing {
+                let lost = failing.entry(signal).or_default();
+                *lost += 1;
+                if *lost == 1 {
                     tracing::warn!(
                         target: TARGET, signal, endpoint, %error,
                         "the collector does not take telemetry; it is lost until it does"

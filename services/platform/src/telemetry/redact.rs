@@ -26,32 +26,67 @@ impl Redactor {
         self.names.iter().any(|pattern| pattern.matches(name))
     }
 
-    /// Any text without the passwords of its URLs.
+    /// Any text without the passwords of its URLs, and without the values of their parameters whose names are
+    /// [hidden](Self::hides). Rather too much is replaced than too little: quotes and commas may be part of either.
     pub(super) fn text<'v>(&self, text: &'v str) -> Cow<'v, str> {
         if !text.contains("://") {
             return Cow::Borrowed(text);
         }
-        let mut shown = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find("://") {
-            let (before, authority) = rest.split_at(at + 3);
-            shown.push_str(before);
-            let end = authority
-                .find(|c: char| c.is_whitespace() || "/?#\"'<>,".contains(c))
-                .unwrap_or(authority.len());
-            let (authority, after) = authority.split_at(end);
-            match authority.rsplit_once('@') {
-                Some((user, host)) if user.contains(':') => {
-                    let user = user.split(':').next().unwrap_or_default();
-                    shown.push_str(&format!("{user}:{REDACTED}@{host}"));
-                }
-                _ => shown.push_str(authority),
+        let mut shown = String::with_capacity(text.len());
+        for word in without_passwords(text).split_inclusive(char::is_whitespace) {
+            if word.contains("://") {
+                self.parameters(word, &mut shown);
+            } else {
+                shown.push_str(word);
             }
-            rest = after;
         }
-        shown.push_str(rest);
         Cow::Owned(shown)
     }
+
+    /// Appends a word with a URL, its query's and fragment's hidden values replaced.
+    fn parameters(&self, word: &str, shown: &mut String) {
+        let url = word.trim_end();
+        let mut parts = url.split_inclusive(['?', '&', '#']);
+        shown.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let (pair, end) = match part.strip_suffix(['?', '&', '#']) {
+                Some(pair) => (pair, &part[pair.len()..]),
+                None => (part, ""),
+            };
+            match pair.split_once('=') {
+                Some((name, _)) if self.hides(name) => {
+                    shown.push_str(name);
+                    shown.push('=');
+                    shown.push_str(REDACTED);
+                }
+                _ => shown.push_str(pair),
+            }
+            shown.push_str(end);
+        }
+        shown.push_str(&word[url.len()..]);
+    }
+}
+
+/// The text with the password of each `user:password@host` in a URL replaced.
+fn without_passwords(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (scheme, after) = rest.split_at(at + 3);
+        shown.push_str(scheme);
+        let end = after.find(|c: char| c.is_whitespace() || "/?#".contains(c));
+        let authority = &after[..end.unwrap_or(after.len())];
+        rest = after;
+        if let Some(host) = authority.rfind('@')
+            && let Some(colon) = authority[..host].find(':')
+        {
+            shown.push_str(&authority[..=colon]);
+            shown.push_str(REDACTED);
+            rest = &after[host..];
+        }
+    }
+    shown.push_str(rest);
+    shown
 }
 
 /// A name in lower case, cut at its `*`.
@@ -115,7 +150,7 @@ mod tests {
 
     #[test]
     fn passwords_in_urls_are_replaced_wherever_they_stand() {
-        let redactor = Redactor::default();
+        let redactor = redactor(&["*password*"]);
         for (text, shown) in [
             ("postgres://a:b@h:1/d", "postgres://a:[redacted]@h:1/d"),
             ("no url", "no url"),
@@ -124,6 +159,21 @@ mod tests {
             (
                 "cannot open kafka://u:p@w@h, then http://v:q@i/",
                 "cannot open kafka://u:[redacted]@h, then http://v:[redacted]@i/",
+            ),
+            ("db://u:pa,ss@h/d", "db://u:[redacted]@h/d"),
+            ("db://u:it's\"<x>@h", "db://u:[redacted]@h"),
+            ("http://a:1,http://b:2/", "http://a:1,http://b:2/"),
+            (
+                "http://a:1,http://u:p@b,http://v:q@c",
+                "http://a:1,http://u:[redacted]@b,http://v:[redacted]@c",
+            ),
+            (
+                "db://h/d?user=u&password=a,b=c&x=1 is away",
+                "db://h/d?user=u&password=[redacted]&x=1 is away",
+            ),
+            (
+                "db:///d?sslPassword=p#part, password=not-in-a-url",
+                "db:///d?sslPassword=[redacted]#part, password=not-in-a-url",
             ),
         ] {
             assert_eq!(redactor.text(text), shown);

@@ -12,6 +12,7 @@ use slipway_platform::{
     db::Db,
     events::{BusHealth, EmbeddedLog, Event, EventBus, Relay, Subscription, catalog, log, outbox},
     lease::{Instance, Leases, ReplicaConfig},
+    metrics,
     migrate::Migrations,
     tasks::Tasks,
     testing::postgres,
@@ -140,4 +141,34 @@ async fn one_replica_publishes_and_the_next_one_goes_on_when_it_stops() {
     assert_eq!(arrivals(&log, 8).await, (1..=8).collect::<Vec<i64>>());
     assert_eq!(other.published(), 3);
     other.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_is_measured_also_where_nobody_publishes() {
+    static MEASURED: Migrations = Migrations {
+        name: "measured",
+        steps: &[],
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&postgres(folder.path()), &MEASURED).await.unwrap();
+    let path = folder.path().join("events.db");
+    let log = EmbeddedLog::open(&path, SystemClock::shared(), log::DEFAULT_RETENTION)
+        .await
+        .unwrap();
+    publish(&db, 1..=3).await;
+    let tasks = Tasks::new(CancellationToken::new());
+    // Nothing keeps these leases, so nobody ever holds the relay's.
+    let leases = Leases::new(db.clone(), Instance::new("a"), &ReplicaConfig::default());
+    let relay = Relay::new(db, Arc::new(log), SystemClock::shared());
+    relay.spawn_while(&tasks, leases.campaign("outbox relay"));
+    let measured = async {
+        let shown = r#"slipway_outbox_waiting{slipway_service="measured"} 3"#;
+        while !metrics::text().unwrap().lines().any(|line| line == shown) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, measured)
+        .await
+        .expect("what waits is measured");
+    assert!(tasks.join(PATIENCE).await.is_empty());
 }

@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
+/// A replica that was away for a while takes others for alive for seven tenths of it.
+const TAKEOVER: Duration = Duration::from_secs(6);
+
 struct Replica {
     leases: Leases,
     proxy: Proxy,
@@ -18,7 +21,7 @@ impl Replica {
     async fn start(direct: &StorageConfig, name: &str) -> Self {
         let (storage, proxy) = behind(direct).await;
         let config = ReplicaConfig {
-            takeover_ms: 3_000,
+            takeover_ms: TAKEOVER.as_millis() as u64,
             ..ReplicaConfig::default()
         };
         let instance = Instance::new(format!("http://{name}"));
@@ -66,8 +69,8 @@ async fn a_lease_that_was_lost_stays_so_when_its_name_is_taken_again() {
     .await;
     let taken = taken.unwrap();
     assert!(taken.is_held() && !lost.is_held());
-    // It is renewed, and the lost one is not.
-    let renewed = tokio::time::timeout(Duration::from_secs(4), taken.lost()).await;
+    // It is renewed, since it is there for longer than it lasts by itself, and the lost one is not.
+    let renewed = tokio::time::timeout(TAKEOVER, taken.lost()).await;
     assert!(renewed.is_err() && !lost.is_held());
     // Letting go of the lost one lets go of nothing.
     lost.release().await.unwrap();
@@ -83,21 +86,23 @@ async fn others_are_not_taken_for_lost_at_once_after_ones_own_outage() {
     let direct = direct(folder.path());
     let a = Replica::start(&direct, "a").await;
     let b = Replica::start(&direct, "b").await;
-    until("both replicas", async || a.live().await == 2).await;
+    let c = Replica::start(&direct, "c").await;
+    until("all replicas", async || a.live().await == 3).await;
     let held = a.leases.campaign("relay");
     within("a lease", held.held()).await;
-    // The database is away for both, for much longer than they last.
+    // The database is away for two of them, until the third has taken them for lost.
     a.proxy.vanish();
     b.proxy.vanish();
     within("the loss", held.lost()).await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    until("both to be lost", async || c.live().await == 1).await;
     a.proxy.forget();
     // `a` is back first.
     within("the lease", held.held()).await;
-    assert_eq!(a.live().await, 2, "b may be alive");
-    until("b to be lost", async || a.live().await == 1).await;
+    assert_eq!(a.live().await, 3, "b may be alive");
+    until("b to be lost", async || a.live().await == 2).await;
     b.proxy.forget();
-    until("b to be back", async || a.live().await == 2).await;
+    until("b to be back", async || a.live().await == 3).await;
     a.stop().await;
     b.stop().await;
+    c.stop().await;
 }

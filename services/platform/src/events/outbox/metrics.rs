@@ -7,7 +7,7 @@ use crate::{Result, clock::Timestamp, db::Db, events::outbox::batch, metrics};
 /// A backlog is counted to this many rows; more are a fire either way.
 const COUNTED_MAX: i64 = 100_000;
 
-/// What waits in one outbox, as the relay that is at work sees it; 0 where none is.
+/// What waits in one outbox. Replicas say the same of theirs, whichever of them publishes it.
 #[derive(Clone)]
 pub(super) struct Backlog {
     waiting: Gauge<u64>,
@@ -39,18 +39,10 @@ impl Backlog {
     pub(super) async fn measure(&self, db: &Db, now: Timestamp) -> Result<()> {
         let (waiting, oldest) = batch::backlog(db, COUNTED_MAX).await?;
         let age = oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
-        self.record(u64::try_from(waiting).unwrap_or(0), age);
-        Ok(())
-    }
-
-    /// Says that nothing waits here: another relay is at work, or none is needed.
-    pub(super) fn clear(&self) {
-        self.record(0, 0.0);
-    }
-
-    fn record(&self, waiting: u64, age: f64) {
         let attributes = std::slice::from_ref(&self.service);
-        self.waiting.record(waiting, attributes);
+        self.waiting
+            .record(u64::try_from(waiting).unwrap_or(0), attributes);
         self.age.record(age, attributes);
+        Ok(())
     }
 }

@@ -18,13 +18,15 @@ use crate::{
     error,
     events::EventBus,
     lease::Lease,
-    tasks::Tasks,
+    tasks::{Nudge, Tasks},
 };
 
 /// Batches that one run publishes at most; the rest waits for the next run.
 const BATCHES_PER_RUN: usize = 64;
 /// How often old rows are looked for.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
+/// How often what waits is counted.
+const MEASURE_EVERY: Duration = Duration::from_secs(2);
 /// How often the outbox is looked at without a nudge: what a crash left behind, and what another
 /// replica wrote.
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -72,8 +74,13 @@ impl Relay {
     }
 
     /// Runs the relay as a supervised background task while `lease` is held: of several replicas, one
-    /// publishes.
+    /// publishes. Each of them measures what waits, so that it is also seen when none publishes.
     pub fn spawn_while(self, tasks: &Tasks, lease: Lease) {
+        let relay = self.clone();
+        tasks.every("outbox backlog", MEASURE_EVERY, Nudge::new(), move || {
+            let relay = relay.clone();
+            async move { relay.backlog.measure(&relay.db, relay.clock.now()).await }
+        });
         tasks.spawn_while("outbox relay", lease, move |token| {
             let relay = self.clone();
             async move { relay.run(token).await }
@@ -86,9 +93,7 @@ impl Relay {
         let nudge = self.db.outbox_nudge();
         let mut failures: u32 = 0;
         while !stop.is_cancelled() {
-            let outcome = self.run_until(&stop).await;
-            let measured = self.backlog.measure(&self.db, self.clock.now()).await;
-            match outcome.and(measured) {
+            match self.run_until(&stop).await {
                 Ok(()) => {
                     if failures > 0 {
                         tracing::info!(failures, "outbox is published again");
@@ -115,7 +120,6 @@ impl Relay {
                 }
             }
         }
-        self.backlog.clear();
         Ok(())
     }
 

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use tokio::{sync::watch, time::Instant};
 
 use super::*;
-use crate::migrate;
+use crate::{
+    lease::{Instance, Leases, ReplicaConfig},
+    migrate,
+    tasks::Tasks,
+};
 
 /// The numbers of publication with the keys and sequences of their events.
 pub(super) async fn numbers(db: &Db) -> Vec<(i64, String, i64)> {
@@ -319,11 +323,11 @@ async fn what_waits_and_for_how_long_is_measured() {
     }
     // Events of these tests happen at 7 µs.
     world.clock.set(Timestamp(90_000_007));
-    let stop = CancellationToken::new();
-    let run = tokio::spawn({
-        let (relay, stop) = (Relay::new(db, bus.clone(), world.clock()), stop.clone());
-        async move { relay.run(stop).await }
-    });
+    let tasks = Tasks::new(CancellationToken::new());
+    let leases = Leases::new(db.clone(), Instance::new("a"), &ReplicaConfig::default());
+    leases.spawn(&tasks);
+    let relay = Relay::new(db, bus.clone(), world.clock());
+    relay.spawn_while(&tasks, leases.campaign("outbox relay"));
     let waiting = |expected: f64, age: f64| async move {
         let shown = async {
             while metric("slipway_outbox_waiting", "measured") != Some(expected)
@@ -339,6 +343,5 @@ async fn what_waits_and_for_how_long_is_measured() {
     waiting(3.0, 90.0).await;
     bus.fails.store(false, Ordering::SeqCst);
     waiting(0.0, 0.0).await;
-    stop.cancel();
-    run.await.unwrap().unwrap();
+    assert!(tasks.join(Duration::from_secs(20)).await.is_empty());
 }

@@ -92,3 +92,38 @@ fn log_records_are_exported_without_what_must_not_be_shown() {
     }
     assert!(!text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn a_signal_that_is_refused_for_good_does_not_hide_the_loss_of_another() {
+    let lines = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(Mutex::new(lines.reopen().unwrap()))
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let reach = Reach::default();
+        let refused = || Err(OTelSdkError::InternalFailure("refused".to_owned()));
+        for (signal, outcome) in [
+            ("logs", refused()),
+            ("logs", refused()),
+            ("traces", refused()),
+            ("traces", refused()),
+            ("traces", Ok(())),
+            ("traces", Ok(())),
+        ] {
+            reach.note(signal, "http://127.0.0.1:1", &outcome);
+        }
+    });
+    let text = std::fs::read_to_string(lines.path()).unwrap();
+    let said: Vec<_> = text.lines().collect();
+    let expected = [
+        ["WARN", "does not take", "signal=\"logs\""],
+        ["WARN", "does not take", "signal=\"traces\""],
+        ["INFO", "takes telemetry again", "signal=\"traces\""],
+    ];
+    assert_eq!(said.len(), expected.len(), "{text}");
+    for (line, parts) in said.iter().zip(expected) {
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+    }
+    assert!(said[2].contains("lost=2"), "{text}");
+}
