@@ -7,7 +7,7 @@ mod support;
 use std::time::Instant;
 
 use slipway_proto::detector::v1::*;
-use support::replica::{Replica, TAKEOVER};
+use support::replica::{Replica, SLACK, TAKEOVER};
 use support::*;
 
 fn log_streams(report: &VerdictReport) -> i32 {
@@ -21,6 +21,13 @@ fn lost(report: &VerdictReport) -> i64 {
 async fn counted(reports: &mut tonic::Streaming<VerdictReport>, candidate: i64) -> VerdictReport {
     let what = format!("{candidate} observations");
     report_where(reports, &what, |report| counts(report).0 >= candidate).await
+}
+
+async fn both_proxies(reports: &mut tonic::Streaming<VerdictReport>) {
+    report_where(reports, "both proxies", |report| {
+        log_streams(report) == 2 && report.health() == Health::Insufficient
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -133,7 +140,7 @@ async fn the_work_of_a_lost_judge_is_taken_over_with_its_evidence() {
     proxy.send(traffic(5, 0)).await;
     let mut reports = a.watch(compared(1)).await;
     println!("taken over after {:?}", killed.elapsed());
-    assert!(killed.elapsed() < TAKEOVER + std::time::Duration::from_millis(700));
+    assert!(killed.elapsed() < TAKEOVER + SLACK);
     let after = counted(&mut reports, 30).await;
     // What a's proxies reported is in its book, whether b had stored it or not.
     assert_eq!(counts(&after), (30, counts(&before).1, 30, 0));
@@ -185,10 +192,7 @@ async fn a_lost_replica_hides_what_its_proxies_serve_until_they_are_back() {
     let mut reports = b.watch(compared(1)).await;
     let lost_one = Proxy::connect(&a.address, "p1").await;
     let other = Proxy::connect(&b.address, "p2").await;
-    report_where(&mut reports, "both proxies", |report| {
-        log_streams(report) == 2 && report.health() == Health::Insufficient
-    })
-    .await;
+    both_proxies(&mut reports).await;
     lost_one.send(traffic(10, 0)).await;
     counted(&mut reports, 10).await;
     a.kill().await;
@@ -273,10 +277,7 @@ async fn a_judge_that_was_paused_writes_nothing_over_its_successor() {
     let mut by_b = b.watch(compared(1)).await;
     let to_a = Proxy::connect(&a.address, "p1").await;
     let to_b = Proxy::connect(&b.address, "p2").await;
-    report_where(&mut by_b, "both proxies", |report| {
-        log_streams(report) == 2 && report.health() == Health::Insufficient
-    })
-    .await;
+    both_proxies(&mut by_b).await;
     to_a.send(traffic(20, 0)).await;
     counted(&mut by_b, 20).await;
     let frozen = b.freeze().await;

@@ -14,7 +14,7 @@ use crate::db::StorageConfig;
 pub const POSTGRES: &str = "SLIPWAY_TEST_POSTGRES";
 
 /// How long a test waits for a service to be ready.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Waits until the service at `address` serves; panics when it does not in half a minute.
 pub async fn serving(address: &str) {

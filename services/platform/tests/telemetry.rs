@@ -10,6 +10,8 @@ use slipway_platform::metrics;
 use slipway_platform::telemetry::{self, Format, TelemetryConfig};
 
 const ENDPOINT: &str = "TELEMETRY_TEST_ENDPOINT";
+/// Long enough for what happens at all on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 const LOST: &str = "the collector does not take telemetry";
 
 /// Runs the test `name` again in a process of its own, with this endpoint, and gives its standard error.
@@ -53,27 +55,16 @@ fn work_without_a_collector(endpoint: &str) {
         .iter()
         .any(|signal| failures(signal) < 3.0)
     {
-        assert!(
-            begun.elapsed() < Duration::from_secs(30),
-            "{}",
-            metrics::text().unwrap()
-        );
+        assert!(begun.elapsed() < PATIENCE, "{}", metrics::text().unwrap());
         let before = Instant::now();
         tracing::info_span!("work").in_scope(|| tracing::info!("done"));
         longest = longest.max(before.elapsed());
         std::thread::yield_now();
     }
-    assert!(
-        longest < Duration::from_secs(1),
-        "work waited for {longest:?}"
-    );
+    assert!(longest < PATIENCE / 4, "work waited for {longest:?}");
     let end = Instant::now();
     drop(telemetry);
-    assert!(
-        end.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        end.elapsed()
-    );
+    assert!(end.elapsed() < PATIENCE / 4, "{:?}", end.elapsed());
 }
 
 #[test]

@@ -25,36 +25,19 @@ pub fn is_needed(scene: &Scene, revision: &RevisionName) -> bool {
 
 /// Whether a rollout waits for a revision to be started.
 pub fn waits_for_start(row: &RolloutRow, revision: &RevisionName) -> bool {
-    match &row.rollout.phase {
-        Phase::Provisioning => row.rollout.candidate.0 == revision.number(),
-        Phase::RollingBack(back) => {
-            back.retreat == Retreat::Starting && back.restore == Some(Revision(revision.number()))
-        }
-        Phase::Pending(_)
-        | Phase::Checking
-        | Phase::Shifting(_)
-        | Phase::Soaking(_)
-        | Phase::Paused(_)
-        | Phase::Succeeded
-        | Phase::RolledBack { .. }
-        | Phase::Failed { .. } => false,
-    }
+    waits(row, revision, &Phase::Provisioning, Retreat::Starting)
 }
 
 /// Whether a rollout waits for a revision to answer.
 pub fn waits_for_check(row: &RolloutRow, revision: &RevisionName) -> bool {
+    waits(row, revision, &Phase::Checking, Retreat::Checking)
+}
+
+/// Whether it is the candidate of a rollout in `phase`, or what one in `retreat` restores.
+fn waits(row: &RolloutRow, revision: &RevisionName, phase: &Phase, retreat: Retreat) -> bool {
+    let revision = Revision(revision.number());
     match &row.rollout.phase {
-        Phase::Checking => row.rollout.candidate.0 == revision.number(),
-        Phase::RollingBack(back) => {
-            back.retreat == Retreat::Checking && back.restore == Some(Revision(revision.number()))
-        }
-        Phase::Pending(_)
-        | Phase::Provisioning
-        | Phase::Shifting(_)
-        | Phase::Soaking(_)
-        | Phase::Paused(_)
-        | Phase::Succeeded
-        | Phase::RolledBack { .. }
-        | Phase::Failed { .. } => false,
+        Phase::RollingBack(back) => back.retreat == retreat && back.restore == Some(revision),
+        present => present == phase && row.rollout.candidate == revision,
     }
 }

@@ -55,7 +55,9 @@ impl Keeper {
                     RETRY
                 }
             };
-            tokio::time::sleep(pause).await;
+            shutdown
+                .run_until_cancelled(tokio::time::sleep(pause))
+                .await;
         }
         // The streams have ended by then, or end now; others count these proxies as lost either way.
         if let Err(error) = self.store_once(&service).await {

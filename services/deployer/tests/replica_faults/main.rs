@@ -12,18 +12,16 @@ mod replica;
 #[path = "../service/support/mod.rs"]
 mod support;
 
-use std::time::Duration;
-
 use slipway_proto::deployer::v1::rollout::Phase;
 use slipway_proto::deployer::v1::*;
 
-use replica::Replica;
+use replica::{Replica, TAKEOVER};
 use support::Proxy;
 use support::*;
 
 /// Two replicas, and which of them decides.
-async fn two(takeover: Duration) -> (World, Vec<Replica>, usize) {
-    let (mut world, replicas) = World::replicated(&["n1", "n2"], takeover).await;
+async fn two() -> (World, Vec<Replica>, usize) {
+    let (mut world, replicas) = World::replicated(&["n1", "n2"], TAKEOVER).await;
     world.prepare(endpoint(), EvidencePolicy::default()).await;
     let holder = world.decider(&replicas).await;
     (world, replicas, holder)
@@ -45,7 +43,7 @@ async fn is_applied(world: &mut World) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_was_away_for_long_counts_again_with_what_it_has() {
-    let (mut world, replicas, holder) = two(Duration::from_millis(1_500)).await;
+    let (mut world, replicas, holder) = two().await;
     let other = &replicas[1 - holder];
     let proxy = Proxy::connect(&other.address, "p1").await;
     world.with_stable().await;
@@ -69,7 +67,7 @@ async fn a_proxy_that_was_away_for_long_counts_again_with_what_it_has() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_may_promote_what_proxies_have_accepted_while_nobody_decides() {
-    let (mut world, mut replicas, holder) = two(Duration::from_secs(5)).await;
+    let (mut world, mut replicas, holder) = two().await;
     let other = 1 - holder;
     world.talk_to(&replicas[other]);
     let proxy = Proxy::connect(&replicas[other].address, "p1").await;

@@ -18,14 +18,12 @@ use std::time::{Duration, Instant};
 use slipway_proto::deployer::v1::rollout::Phase;
 use slipway_proto::deployer::v1::*;
 
-use replica::Replica;
+use replica::{AT_ONCE, Replica, TAKEOVER};
 use support::Proxy;
 use support::*;
 
-/// Settings of these tests: what is lost is taken over within this.
-const TAKEOVER: Duration = Duration::from_millis(1_500);
 /// What a busy machine takes besides.
-const SLACK: Duration = Duration::from_millis(2_500);
+const SLACK: Duration = Duration::from_secs(15);
 
 /// Two replicas, a world that talks to the second of them, and which of them decides.
 async fn two() -> (World, Vec<Replica>, usize) {
@@ -135,12 +133,24 @@ async fn work_is_shared_and_none_of_it_is_done_twice() {
     let _proxy = Proxy::connect(&replicas[0].address, "p1").await;
     world.peers.judge(Health::Healthy);
     for replica in &replicas {
-        replica.driver.takes(Duration::from_millis(60));
+        replica.driver.holds_back(true);
     }
     let mut rollouts = Vec::new();
     for number in 0..12 {
         let name = world.another_endpoint(&format!("e{number}")).await;
         rollouts.push(world.start_on(&name, 1).await);
+    }
+    // None of them can do more than this at a time, so that nobody can do all of it.
+    assert_eq!(rollouts.len(), AT_ONCE * replicas.len());
+    for replica in &replicas {
+        world
+            .wait("its share of the work", async |_| {
+                replica.driver.provisioned().len() == AT_ONCE
+            })
+            .await;
+    }
+    for replica in &replicas {
+        replica.driver.holds_back(false);
     }
     for rollout in &rollouts {
         world.until(&rollout.name, Phase::Succeeded).await;

@@ -21,6 +21,11 @@ use tonic::transport::Channel;
 
 use crate::support::*;
 
+/// What is lost is taken over within this: the default, as a shorter lease would end by itself on a busy machine.
+pub const TAKEOVER: Duration = Duration::from_secs(5);
+/// What one of them starts at a time.
+pub const AT_ONCE: usize = 6;
+
 /// One of several deployers.
 pub struct Replica {
     pub address: String,
@@ -93,6 +98,7 @@ impl World {
         let mut config: Config = load(DEFAULTS, Some("deployer"), None, []).unwrap();
         config.storage = slipway_platform::testing::postgres(self.dir.path());
         config.data_dir = self.dir.path().join(node);
+        config.work_at_once = AT_ONCE;
         config.registry = self.peers.address.clone();
         config.evaluator = self.peers.address.clone();
         config.failure_detector = self.peers.address.clone();

@@ -41,7 +41,7 @@ pub const OLD: &str = "tumor-00001";
 pub const NEW: &str = "tumor-00002";
 
 /// Long enough for anything that happens at all on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn revision(id: &str) -> String {
     format!("{ENDPOINT}/revisions/{id}")

@@ -17,8 +17,11 @@ use tonic::Streaming;
 
 use super::{Client, settings, within};
 
-/// How fast the work of a lost replica is taken over.
-pub const TAKEOVER: Duration = Duration::from_millis(1_500);
+/// How fast the work of a lost replica is taken over: the default, as a shorter lease would end by itself on a busy
+/// machine.
+pub const TAKEOVER: Duration = Duration::from_secs(5);
+/// What a busy machine takes besides.
+pub const SLACK: Duration = Duration::from_secs(15);
 
 /// A detector among others.
 pub struct Replica {

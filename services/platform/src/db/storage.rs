@@ -93,7 +93,6 @@ impl StorageConfig {
         Duration::from_millis(self.statement_timeout_ms) + ANSWER_GRACE
     }
 
-    /// Which kind of database the URL speaks of.
     /// Whether the URL is that of a PostgreSQL database, which other processes may share.
     pub fn is_postgres(&self) -> bool {
         let url = self.url.expose();

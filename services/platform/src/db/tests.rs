@@ -184,6 +184,21 @@ async fn readers_cannot_write(db: &Db) {
     assert_eq!(count(db).await, 0);
 }
 
+/// Reads, lets others run, and writes what it read plus one.
+async fn add_one(mut tx: Tx) {
+    let row: (i64,) = sqlx::query_as("SELECT generation FROM things WHERE id = 'a'")
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+    tokio::task::yield_now().await;
+    sqlx::query("UPDATE things SET generation = $1 WHERE id = 'a'")
+        .bind(row.0 + 1)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+}
+
 async fn writers_take_turns(db: &Db) {
     let mut tx = db.begin().await.unwrap();
     insert(&mut tx, "a").await;
@@ -191,20 +206,7 @@ async fn writers_take_turns(db: &Db) {
     let writers: Vec<_> = (0..20)
         .map(|_| {
             let db = db.clone();
-            tokio::spawn(async move {
-                let mut tx = db.begin().await.unwrap();
-                let row: (i64,) = sqlx::query_as("SELECT generation FROM things")
-                    .fetch_one(&mut *tx)
-                    .await
-                    .unwrap();
-                tokio::task::yield_now().await;
-                sqlx::query("UPDATE things SET generation = $1")
-                    .bind(row.0 + 1)
-                    .execute(&mut *tx)
-                    .await
-                    .unwrap();
-                tx.commit().await.unwrap();
-            })
+            tokio::spawn(async move { add_one(db.begin().await.unwrap()).await })
         })
         .collect();
     for writer in writers {
@@ -321,20 +323,7 @@ async fn writers_of_one_key_take_turns(db: &Db) {
     let writers: Vec<_> = (0..20)
         .map(|_| {
             let db = db.clone();
-            tokio::spawn(async move {
-                let mut tx = db.begin_for("things/a").await.unwrap();
-                let row: (i64,) = sqlx::query_as("SELECT generation FROM things WHERE id = 'a'")
-                    .fetch_one(&mut *tx)
-                    .await
-                    .unwrap();
-                tokio::task::yield_now().await;
-                sqlx::query("UPDATE things SET generation = $1 WHERE id = 'a'")
-                    .bind(row.0 + 1)
-                    .execute(&mut *tx)
-                    .await
-                    .unwrap();
-                tx.commit().await.unwrap();
-            })
+            tokio::spawn(async move { add_one(db.begin_for("things/a").await.unwrap()).await })
         })
         .collect();
     for writer in writers {

@@ -24,7 +24,7 @@ static TEST: Migrations = Migrations {
     steps: &[],
 };
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const TAKEOVER: Duration = Duration::from_secs(4);
 /// Nobody takes over in this time: what moves within [`PATIENCE`] was handed over.
 const NEVER: Duration = Duration::from_secs(60);

@@ -25,7 +25,7 @@ static PUBLISHER: Migrations = Migrations {
     name: "registry",
     steps: &[],
 };
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn publish(db: &Db, numbers: std::ops::RangeInclusive<i64>) {
     for number in numbers {

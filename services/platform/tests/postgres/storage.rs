@@ -26,7 +26,7 @@ static TEST: Migrations = Migrations {
     )],
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two replicas' handles on one schema.
 async fn replicas(folder: &Path) -> (Db, Db) {

@@ -31,7 +31,7 @@ static MIGRATIONS: Migrations = Migrations {
 };
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A statement has half a second, and its answer five more.
 const STATEMENT_MS: u64 = 500;

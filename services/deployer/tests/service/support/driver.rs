@@ -8,10 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use slipway_deployer::driver::{Driver, DriverError, Lost, RevisionRun, RunningRevision};
 use slipway_platform::names::RevisionName;
+use tokio::sync::watch;
 
 #[derive(Default)]
 pub struct PretendDriver {
     state: Mutex<State>,
+    held: watch::Sender<bool>,
     lost: Lost,
 }
 
@@ -23,7 +25,6 @@ struct State {
     does_not_start: HashSet<u32>,
     is_not_ready: HashSet<u32>,
     provisioned: Vec<RevisionName>,
-    takes: Duration,
     hangs: bool,
     away: bool,
     dies_once_adopted: Option<u32>,
@@ -49,10 +50,10 @@ impl PretendDriver {
         self.state.lock().unwrap().away = false;
     }
 
-    /// From now on, a start takes this long.
+    /// Whether starts wait from now on; those that wait go on when they need not any more.
     #[allow(dead_code, reason = "not every suite needs it")]
-    pub fn takes(&self, time: Duration) {
-        self.state.lock().unwrap().takes = time;
+    pub fn holds_back(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     /// From now on, a start that is begun never ends.
@@ -120,20 +121,19 @@ impl PretendDriver {
 impl Driver for PretendDriver {
     async fn provision(&self, run: &RevisionRun) -> Result<Vec<SocketAddr>, DriverError> {
         let number = run.revision.number();
-        let (takes, hangs) = {
+        let hangs = {
             let mut state = self.state.lock().unwrap();
             if state.away {
                 return Err(DriverError::unavailable("the driver is away"));
             }
             state.provisioned.push(run.revision.clone());
-            (state.takes, state.hangs)
+            state.hangs
         };
         if hangs {
             std::future::pending::<()>().await;
         }
-        if !takes.is_zero() {
-            tokio::time::sleep(takes).await;
-        }
+        let mut held = self.held.subscribe();
+        held.wait_for(|held| !held).await.unwrap();
         let mut state = self.state.lock().unwrap();
         if state.does_not_start.contains(&number) {
             return Err(DriverError::failed("no such program"));

@@ -33,7 +33,7 @@ pub const ENDPOINT: &str = "environments/production/endpoints/tumor";
 pub const MODEL: &str = "workspaces/dev/models/tumor";
 pub const ALIAS: &str = "workspaces/dev/models/tumor/aliases/champion";
 /// Far longer than anything here takes; what does not come at all must not hang.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub type Client = DeployerServiceClient<Channel>;
 
