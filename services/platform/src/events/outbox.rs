@@ -90,45 +90,57 @@ pub(crate) async fn append(tx: &mut Tx, now: Timestamp, event: Outgoing<'_>) -> 
         );
         return Err(Error::internal("publish event", what));
     }
-    let sequence: (i64,) = sqlx::query_as(
-        "INSERT INTO slipway_outbox_keys (topic, event_key, sequence) VALUES ($1, $2, 1) \
-         ON CONFLICT (topic, event_key) DO UPDATE SET sequence = slipway_outbox_keys.sequence + 1 \
-         RETURNING sequence",
-    )
-    .bind(event.topic)
-    .bind(event.key)
-    .fetch_one(&mut *tx)
-    .await?;
-    let position = next_position(tx).await?;
-    sqlx::query(
-        "INSERT INTO slipway_outbox (position, id, type, topic, event_key, sequence, subject, time, traceparent, data) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    )
-    .bind(position)
-    .bind(event.id)
-    .bind(event.r#type)
-    .bind(event.topic)
-    .bind(event.key)
-    .bind(sequence.0)
-    .bind(event.subject)
-    .bind(now.0)
-    .bind(telemetry::current_traceparent())
-    .bind(event.data)
-    .execute(&mut *tx)
-    .await?;
+    // The key's row first, then the position: see above.
+    if tx.db().is_shared() {
+        let sql = "WITH taken AS (INSERT INTO slipway_outbox_keys (topic, event_key, sequence) VALUES ($1, $2, 1) \
+             ON CONFLICT (topic, event_key) DO UPDATE SET sequence = slipway_outbox_keys.sequence + 1 \
+             RETURNING sequence) \
+             INSERT INTO slipway_outbox \
+             (topic, event_key, id, type, subject, time, traceparent, data, sequence, position) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, sequence, nextval('slipway_outbox_positions') FROM taken";
+        bind(sqlx::query(sql), now, event).execute(&mut *tx).await?;
+    } else {
+        let (sequence,): (i64,) = sqlx::query_as(
+            "INSERT INTO slipway_outbox_keys (topic, event_key, sequence) VALUES ($1, $2, 1) \
+             ON CONFLICT (topic, event_key) DO UPDATE SET sequence = slipway_outbox_keys.sequence + 1 \
+             RETURNING sequence",
+        )
+        .bind(event.topic)
+        .bind(event.key)
+        .fetch_one(&mut *tx)
+        .await?;
+        let (position,): (i64,) = sqlx::query_as(
+            "UPDATE slipway_counters SET value = value + 1 WHERE name = 'outbox' RETURNING value",
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let sql = "INSERT INTO slipway_outbox \
+             (topic, event_key, id, type, subject, time, traceparent, data, sequence, position) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        let insert = bind(sqlx::query(sql), now, event);
+        insert
+            .bind(sequence)
+            .bind(position)
+            .execute(&mut *tx)
+            .await?;
+    }
     tx.mark_published();
     Ok(())
 }
 
-/// The position of the next row. Taken when the row of the event's key is locked already.
-async fn next_position(tx: &mut Tx) -> Result<i64> {
-    let sql = if tx.db().is_shared() {
-        "SELECT nextval('slipway_outbox_positions')"
-    } else {
-        "UPDATE slipway_counters SET value = value + 1 WHERE name = 'outbox' RETURNING value"
-    };
-    let position: (i64,) = sqlx::query_as(sql).fetch_one(&mut *tx).await?;
-    Ok(position.0)
+type Query<'a> = sqlx::query::Query<'a, sqlx::Any, sqlx::any::AnyArguments>;
+
+/// What of an event does not depend on its place.
+fn bind<'a>(query: Query<'a>, now: Timestamp, event: Outgoing<'a>) -> Query<'a> {
+    query
+        .bind(event.topic)
+        .bind(event.key)
+        .bind(event.id)
+        .bind(event.r#type)
+        .bind(event.subject)
+        .bind(now.0)
+        .bind(telemetry::current_traceparent())
+        .bind(event.data)
 }
 
 /// Has positions go on behind those of rows that were copied from a database with another way of counting.
