@@ -11,6 +11,7 @@ mod envoy_refuses;
 mod envoys;
 mod event_versions;
 mod five_programs;
+mod kafka_asks_who;
 mod kafka_is_away;
 mod killed_at_random_moments;
 mod postgres_restarts;

@@ -5,6 +5,7 @@
 KAFKA_VERSION=$(sed -n '/<artifactId>kafka_2/{n;s/.*<version>\(.*\)<.*/\1/p;}' "$HERE/kafka/pom.xml")
 KAFKA_JARS=$DOWNLOADS/kafka-$KAFKA_VERSION
 KAFKA_DIR=$STACK_DIR/kafka
+KAFKA_PASSWORD=$KAFKA_DIR/password
 
 kafka_install() {
   local missing=()
@@ -21,17 +22,21 @@ kafka_install() {
   mv "$KAFKA_JARS.part" "$KAFKA_JARS"
 }
 
-# The settings of the one node. Nothing waits for more members: there are none.
+# The settings of the one node. Nothing waits for more members: there are none. The listener SASL lets nobody in but
+# the user slipway.
 kafka_properties() {
-  local port=$1 controller=$2
+  local port=$1 controller=$2 sasl=$3 login=org.apache.kafka.common.security.plain.PlainLoginModule
   cat <<SETTINGS
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:$port,SASL://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port,SASL://127.0.0.1:$sasl
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=$login required user_slipway="$(<"$KAFKA_PASSWORD")";
 log.dirs=$KAFKA_DIR/data
 auto.create.topics.enable=false
 num.partitions=3
@@ -72,14 +77,17 @@ kafka_start() {
   fi
   choose_port kafka
   choose_port kafka-controller
+  choose_port kafka-sasl
   mkdir -p "$KAFKA_DIR"
-  kafka_properties "$(port_of kafka)" "$(port_of kafka-controller)" >"$properties"
+  # Of this stack alone.
+  [[ -s $KAFKA_PASSWORD ]] || (umask 077 && random_word >"$KAFKA_PASSWORD")
+  (umask 077 && kafka_properties "$(port_of kafka)" "$(port_of kafka-controller)" "$(port_of kafka-sasl)" >"$properties")
   kafka_logging >"$logging"
   local options=(-Dlog4j2.configurationFile="$logging" -cp "$KAFKA_JARS/*")
   if [[ ! -f $KAFKA_DIR/data/meta.properties ]]; then
     say "kafka: formatting its storage in $KAFKA_DIR/data"
     logged "$LOGS/kafka.log" "formatting Kafka's storage" java "${options[@]}" kafka.tools.StorageTool \
-      format --ignore-formatted --cluster-id "$(kafka_cluster_id)" --config "$properties"
+      format --ignore-formatted --cluster-id "$(random_word)" --config "$properties"
   fi
   say "kafka: starting on 127.0.0.1:$(port_of kafka)"
   # One small node on a machine that has other things to do: a small heap, and no collector that wants cores.
@@ -89,7 +97,7 @@ kafka_start() {
 }
 
 # 16 bytes in base64 that a file name may have.
-kafka_cluster_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | cut -c 1-22; }
+random_word() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | cut -c 1-22; }
 
 # It listens before it has read its storage and may lead partitions; its log says when it has and may.
 kafka_answers() { listens "$(port_of kafka)" && grep -q 'Kafka Server started' "$LOGS/kafka.log"; }
@@ -108,5 +116,7 @@ kafka_status() {
 kafka_env() {
   [[ -n $(port_of kafka) ]] || return 0
   printf 'export SLIPWAY_STACK_KAFKA=%q\n' "127.0.0.1:$(port_of kafka)"
+  printf 'export SLIPWAY_STACK_KAFKA_SASL=%q\n' "127.0.0.1:$(port_of kafka-sasl)"
+  printf 'export SLIPWAY_STACK_KAFKA_PASSWORD_FILE=%q\n' "$KAFKA_PASSWORD"
   printf 'export SLIPWAY_STACK_KAFKA_CLASSPATH=%q\n' "$KAFKA_JARS/*"
 }

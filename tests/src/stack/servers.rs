@@ -22,6 +22,10 @@ pub struct Servers {
     pub postgres: String,
     /// Kafka, as `host:port`.
     pub kafka: String,
+    /// Kafka's listener that asks for a password, as `host:port`.
+    pub kafka_sasl: String,
+    /// The file with the password that the user `slipway` has there.
+    pub kafka_password_file: PathBuf,
     /// Envoy's binary.
     pub envoy: PathBuf,
     script: PathBuf,
@@ -43,6 +47,8 @@ impl Servers {
         Ok(Self {
             postgres: variable("SLIPWAY_STACK_POSTGRES")?,
             kafka: variable("SLIPWAY_STACK_KAFKA")?,
+            kafka_sasl: variable("SLIPWAY_STACK_KAFKA_SASL")?,
+            kafka_password_file: variable("SLIPWAY_STACK_KAFKA_PASSWORD_FILE")?.into(),
             envoy: variable("SLIPWAY_STACK_ENVOY")?.into(),
             script: variable("SLIPWAY_STACK")?.into(),
             folder: variable("SLIPWAY_STACK_DIR")?.into(),
