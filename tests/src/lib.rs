@@ -28,6 +28,7 @@ pub mod process;
 pub mod programs;
 pub mod servers;
 pub mod stack;
+pub mod traced;
 pub mod users;
 pub mod wait;
 pub mod watch;

@@ -14,5 +14,6 @@ mod five_programs;
 mod kafka_asks_who;
 mod kafka_is_away;
 mod killed_at_random_moments;
+mod one_trace;
 mod postgres_restarts;
 mod replicas;

@@ -3,20 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use slipway_examples::train::Recipe;
 use slipway_proto::deployer::v1::Rollout;
 use slipway_proto::deployer::v1::rollout::Phase;
+use slipway_proto::registry::v1::registry_service_server::SERVICE_NAME;
 use slipway_tests::given::{self, EndpointPlan};
 use slipway_tests::otlp::{Span, SpanKind, Trace};
-use slipway_tests::{Collector, Plane, programs, until, watch};
-use tokio::process::Command;
+use slipway_tests::traced::{self, PIPELINE, STEP, create_version};
+use slipway_tests::{Collector, Plane, until, watch};
 
-/// What a pipeline would give to its steps.
-const PIPELINE: &str = "5b8aa5a2d2c872e8321cf37308d69df2";
-const STEP: &str = "051581bf3cb55c13";
 const SECRET: &str = "hunter2-of-the-collector";
-
-const REGISTRY: &str = "slipway.registry.v1.RegistryService";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_create_version_to_the_proxys_ack() -> Result<()> {
@@ -37,7 +32,11 @@ async fn from_create_version_to_the_proxys_ack() -> Result<()> {
     given::endpoint(clients, EndpointPlan::default()).await?;
     given::rule(clients).await?;
 
-    register_in_a_pipeline(&plane, &collector).await?;
+    let connection = [
+        "--data-dir".to_owned(),
+        plane.data_dir().display().to_string(),
+    ];
+    traced::register(plane.home(), &connection, &collector, &headers).await?;
     let rollout = released(&plane).await?;
     ensure!(!rollout.candidate.is_empty());
 
@@ -54,37 +53,6 @@ async fn from_create_version_to_the_proxys_ack() -> Result<()> {
     );
     ensure!(!collector.authorizations().is_empty());
     ensure!(!collector.contains(SECRET), "a secret was exported");
-    Ok(())
-}
-
-/// `slipway version create` as a step of a pipeline that has a trace.
-async fn register_in_a_pipeline(plane: &Plane, collector: &Collector) -> Result<()> {
-    let files = given::trained(Recipe::First).await?;
-    let (model, predictions) = (
-        plane.home().join("model.json"),
-        plane.home().join("predictions.csv"),
-    );
-    std::fs::write(&model, files.model)?;
-    std::fs::write(&predictions, files.predictions)?;
-    let output = Command::new(programs::slipway()?)
-        .args(["version", "create", "dev/tumor", "--output", "json"])
-        .arg("--artifact")
-        .arg(format!("model={}", model.display()))
-        .arg("--artifact")
-        .arg(format!("predictions={}", predictions.display()))
-        .arg("--data-dir")
-        .arg(plane.data_dir())
-        .env("TRACEPARENT", format!("00-{PIPELINE}-{STEP}-01"))
-        .env("SLIPWAY__TELEMETRY__OTLP__ENDPOINT", collector.address())
-        .env(
-            "SLIPWAY__TELEMETRY__OTLP__HEADERS",
-            format!("authorization=Bearer {SECRET}"),
-        )
-        .output()
-        .await?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{said}");
-    ensure!(said.is_empty(), "nothing to say: {said}");
     Ok(())
 }
 
@@ -115,36 +83,32 @@ fn last(trace: &Trace) -> Option<&Span> {
     trace.span("proxy accepted", SpanKind::Internal)
 }
 
-/// Each of these is below the one before, with or without others between them.
 fn the_path_has_no_gap(trace: &Trace) -> Result<()> {
     let last = last(trace).context("the proxy's ACK")?;
-    let path = trace.path(last);
-    let mut left = path.iter();
-    for name in [
-        "slipway version",
-        &format!("{REGISTRY}/CreateVersion"),
-        &format!("{REGISTRY}/CreateVersion"),
-        "send slipway.registry",
-        "process slipway.registry",
-        "evaluation",
-        "send slipway.evaluation",
-        "process slipway.evaluation",
-        "shift traffic",
-        "proxy accepted",
-    ] {
-        ensure!(
-            left.any(|on_path| *on_path == name),
-            "{name} is not where it belongs on {path:?}\n{}",
-            trace.tree()
-        );
-    }
+    let create = create_version();
+    traced::leads_through(
+        trace,
+        last,
+        &[
+            "slipway version",
+            &create,
+            &create,
+            "send slipway.registry",
+            "process slipway.registry",
+            "evaluation",
+            "send slipway.evaluation",
+            "process slipway.evaluation",
+            "shift traffic",
+            "proxy accepted",
+        ],
+    )?;
     let root = trace.span("slipway version", SpanKind::Internal);
     ensure!(root.is_some_and(|root| root.parent == STEP), "{root:?}");
     Ok(())
 }
 
 fn spans_have_the_conventions_names(trace: &Trace) -> Result<()> {
-    let create = format!("{REGISTRY}/CreateVersion");
+    let create = create_version();
     for (kind, service) in [
         (SpanKind::Client, "slipway-cli"),
         (SpanKind::Server, "story-slipway"),
@@ -156,7 +120,7 @@ fn spans_have_the_conventions_names(trace: &Trace) -> Result<()> {
             service,
             &[
                 ("rpc.system", "grpc"),
-                ("rpc.service", REGISTRY),
+                ("rpc.service", SERVICE_NAME),
                 ("rpc.method", "CreateVersion"),
                 ("rpc.grpc.status_code", "0"),
             ],

@@ -32,11 +32,13 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Metadata, Subscriber};
-use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter, filter_fn};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{
+    FilterExt, FilterFn, LevelFilter, ParseError, Targets, filter_fn,
+};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::error::{Error, Result};
 use crate::metrics;
@@ -100,6 +102,7 @@ pub fn init(config: &TelemetryConfig) -> Result<Telemetry> {
         .with(ids_from(&tracer))
         .with(lines(config, redactor)?)
         .with(records)
+        .with(wanted_by_any(filter(config)?))
         .try_init()
         .map_err(|error| Error::internal("install tracing", error))?;
     Ok(Telemetry {
@@ -157,10 +160,28 @@ where
     Ok(lines.with_filter(filter(config)?.and(said)).boxed())
 }
 
-fn filter(config: &TelemetryConfig) -> Result<EnvFilter> {
-    EnvFilter::builder()
-        .parse(&config.filter)
-        .map_err(|error| Error::invalid("telemetry.filter", error.to_string()))
+fn filter(config: &TelemetryConfig) -> Result<Targets> {
+    config
+        .filter
+        .parse()
+        .map_err(|error: ParseError| Error::invalid("telemetry.filter", error.to_string()))
+}
+
+/// What some layer wants. It comes first: who only asks whether something is wanted, as sqlx does for each statement,
+/// and then says nothing, would otherwise leave the answer "no" of the layers' own filters behind in its thread, and
+/// the next line or span there, whatever it is, would be lost.
+fn wanted_by_any(filter: Targets) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    let spans_and_more = LevelFilter::INFO;
+    let most = filter
+        .iter()
+        .map(|(_, level)| level)
+        .chain(filter.default_level())
+        .fold(spans_and_more, LevelFilter::max);
+    filter_fn(move |metadata| {
+        *metadata.level() <= spans_and_more
+            || filter.would_enable(metadata.target(), metadata.level())
+    })
+    .with_max_level_hint(most)
 }
 
 /// The SDK reports every failed export, which [`export`] does once; that its queue is full only it can say.

@@ -111,6 +111,32 @@ fn tail(text: &str) -> String {
 }
 
 #[test]
+fn who_only_asks_whether_something_is_wanted_loses_nothing() {
+    const NAME: &str = "who_only_asks_whether_something_is_wanted_loses_nothing";
+    if let Ok(endpoint) = std::env::var(ENDPOINT) {
+        let mut config = config(&endpoint);
+        config.filter = "info,chatty=debug".to_owned();
+        let _telemetry = telemetry::init(&config).unwrap();
+        for number in 0..3 {
+            assert!(!log::log_enabled!(target: "quiet", log::Level::Debug));
+            let _span = tracing::info_span!("work", number).entered();
+            assert!(!log::log_enabled!(target: "quiet", log::Level::Debug));
+            tracing::info!("work is done");
+            assert!(log::log_enabled!(target: "chatty", log::Level::Debug));
+            tracing::debug!(target: "chatty", "work is said");
+        }
+        return;
+    }
+    let text = child(NAME, "http://127.0.0.1:9");
+    for number in 0..3 {
+        for said in ["done", "said"] {
+            let line = format!("work{{number={number}}}: work is {said}");
+            assert!(text.contains(&line), "{text}");
+        }
+    }
+}
+
+#[test]
 fn text_lines_hide_what_must_not_be_shown() {
     const NAME: &str = "text_lines_hide_what_must_not_be_shown";
     if std::env::var(ENDPOINT).is_ok() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use crate::config::{ConfigError, Secret, Validate, load};
 use crate::error::Violations;
@@ -194,7 +194,7 @@ const PATTERNS_MAX: usize = 1_000;
 
 impl Validate for TelemetryConfig {
     fn validate(&self, problems: &mut Violations) {
-        if let Err(error) = EnvFilter::builder().parse(&self.filter) {
+        if let Err(error) = self.filter.parse::<Targets>() {
             problems.push("filter", error.to_string());
         }
         for (field, text) in [

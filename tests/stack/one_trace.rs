@@ -1,0 +1,106 @@
+//! One trace runs through every program, Kafka and an Envoy: from the command that registers a version to the proxy's
+//! ACK of its traffic.
+
+use anyhow::{Context, Result, ensure};
+use slipway_tests::otlp::SpanKind;
+use slipway_tests::stack::{Part, release};
+use slipway_tests::traced::{self, PIPELINE, create_version};
+use slipway_tests::{Collector, Stack, until, watch};
+
+const SERVICES: [Part; 4] = [
+    Part::Registry,
+    Part::Evaluator,
+    Part::Deployer,
+    Part::FailureDetector,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_create_version_over_kafka_to_envoys_ack() -> Result<()> {
+    let collector = Collector::start().await?;
+    let mut starting = Stack::of("one-trace").envoys(1);
+    for part in SERVICES {
+        starting = starting
+            .with(
+                part,
+                "telemetry.otlp.endpoint",
+                &format!("\"{}\"", collector.address()),
+            )
+            .with(part, "telemetry.otlp.delay_ms", "50");
+    }
+    let stack = starting.start().await?;
+    let clients = stack.clients();
+    release::set_up(clients).await?;
+    let people = stack.users(50, 100.0)?;
+
+    let registry = stack.place().address(Part::Registry, 0);
+    let registry = registry.context("the registry's address")?;
+    let connection = ["--registry".to_owned(), format!("http://{registry}")];
+    traced::register(stack.home(), &connection, &collector, "").await?;
+    eprintln!("registered");
+    let rollout = until("the rule's rollout", watch::SOON * 2, async || {
+        Ok(watch::rollouts(clients).await?.into_iter().next())
+    })
+    .await?;
+    watch::until_ended(clients, &rollout.name, release::ENDED).await?;
+    eprintln!("{rollout:#?}");
+    people.stop().await;
+
+    let trace = until("the end of the trace", watch::SOON, async || {
+        let trace = collector.trace(PIPELINE);
+        let ended = trace.span("proxy accepted", SpanKind::Internal).is_some();
+        Ok(ended.then_some(trace))
+    })
+    .await
+    .with_context(|| collector.trace(PIPELINE).tree())?;
+    let last = trace.span("proxy accepted", SpanKind::Internal);
+    let create = create_version();
+    traced::leads_through(
+        &trace,
+        last.context("the ACK")?,
+        &[
+            "slipway version",
+            &create,
+            &create,
+            "send slipway.registry",
+            "process slipway.registry",
+            "evaluation",
+            "send slipway.evaluation",
+            "process slipway.evaluation",
+            "shift traffic",
+            "proxy accepted",
+        ],
+    )?;
+    // Each by the program whose work it is, and the events went over Kafka.
+    for (name, kind, part) in [
+        (create.as_str(), SpanKind::Server, Part::Registry),
+        ("send slipway.registry", SpanKind::Producer, Part::Registry),
+        (
+            "process slipway.registry",
+            SpanKind::Consumer,
+            Part::Evaluator,
+        ),
+        (
+            "send slipway.evaluation",
+            SpanKind::Producer,
+            Part::Evaluator,
+        ),
+        (
+            "process slipway.evaluation",
+            SpanKind::Consumer,
+            Part::Deployer,
+        ),
+        ("shift traffic", SpanKind::Internal, Part::Deployer),
+        ("proxy accepted", SpanKind::Internal, Part::Deployer),
+    ] {
+        let span = trace.span(name, kind).with_context(|| name.to_owned())?;
+        ensure!(
+            span.service.ends_with(part.name()),
+            "{} has {span:?}",
+            part.name()
+        );
+        if matches!(kind, SpanKind::Producer | SpanKind::Consumer) {
+            ensure!(span.attribute("messaging.system") == "kafka", "{span:?}");
+        }
+    }
+    stack.finish().await
+}
