@@ -36,13 +36,11 @@ async fn from_create_version_over_kafka_to_envoys_ack() -> Result<()> {
     let registry = registry.context("the registry's address")?;
     let connection = ["--registry".to_owned(), format!("http://{registry}")];
     traced::register(stack.home(), &connection, &collector, "").await?;
-    eprintln!("registered");
     let rollout = until("the rule's rollout", watch::SOON * 2, async || {
         Ok(watch::rollouts(clients).await?.into_iter().next())
     })
     .await?;
     watch::until_ended(clients, &rollout.name, release::ENDED).await?;
-    eprintln!("{rollout:#?}");
     people.stop().await;
 
     let trace = until("the end of the trace", watch::SOON, async || {

@@ -146,10 +146,11 @@ fn event(message: &impl Message, topic: &str, headers: &RawHeaders) -> Result<Ev
     };
     let key = std::str::from_utf8(message.key().unwrap_or_default())
         .map_err(|_| "the key is not UTF-8".to_owned())?;
-    let hop = || headers.iter().find(|(name, _)| name == HOP);
-    let traceparent = optional("ce_traceparent")
-        .map(str::to_owned)
-        .or_else(|| hop().and_then(|(_, value)| String::from_utf8(value.clone()).ok()));
+    // Work on the event belongs below its sending, which belongs below its origin.
+    let hop = headers.iter().find(|(name, _)| name == HOP);
+    let traceparent = hop
+        .and_then(|(_, value)| String::from_utf8(value.clone()).ok())
+        .or_else(|| optional("ce_traceparent").map(str::to_owned));
     Ok(Event {
         id: id.to_owned(),
         source: source.to_owned(),
