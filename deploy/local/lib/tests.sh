@@ -13,7 +13,8 @@ run_tests() {
   for component in postgres kafka; do
     if pid_of "$component" >/dev/null; then before+=("$component"); else started+=("$component"); fi
   done
-  # Whoever interrupts the tests, or cannot start all servers, does not want the others either.
+  # Whoever interrupts the tests, or cannot start all servers, does not want the others either. Within a trap a bare
+  # `return` gives the status from before it, so what `down` calls says which it means.
   trap '((${#started[@]} == 0)) || down "${started[@]}"' EXIT
   trap 'exit 130' INT TERM
   up
