@@ -32,6 +32,7 @@ run_tests() {
 # Everything is selected as `cargo test --workspace` selects it, so that what that has built is used again.
 tests() {
   if (($# == 0)); then
+    test_alerts || return
     say "tests: the services and what they share, on PostgreSQL"
     suites "${ON_POSTGRES[@]}" || return
     cargo test --workspace --locked "${ONLY_ON_POSTGRES[@]}" || return
