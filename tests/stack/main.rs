@@ -3,6 +3,7 @@
 //! `deploy/local/stack test` starts the servers and runs them. Each has database schemas, topics, consumer groups
 //! and a folder of its own; those that stop a server wait until they are alone.
 
+mod alerts;
 mod bad_messages;
 mod bad_settings;
 mod consumer_starts_again_from_the_beginning;

@@ -19,6 +19,7 @@ pub mod envoy;
 pub mod http;
 pub mod kafka;
 mod ports;
+pub mod prometheus;
 pub mod release;
 pub mod replica;
 pub mod servers;

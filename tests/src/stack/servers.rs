@@ -28,6 +28,8 @@ pub struct Servers {
     pub kafka_password_file: PathBuf,
     /// Envoy's binary.
     pub envoy: PathBuf,
+    /// Prometheus' binary.
+    pub prometheus: PathBuf,
     script: PathBuf,
     folder: PathBuf,
 }
@@ -50,6 +52,7 @@ impl Servers {
             kafka_sasl: variable("SLIPWAY_STACK_KAFKA_SASL")?,
             kafka_password_file: variable("SLIPWAY_STACK_KAFKA_PASSWORD_FILE")?.into(),
             envoy: variable("SLIPWAY_STACK_ENVOY")?.into(),
+            prometheus: variable("SLIPWAY_STACK_PROMETHEUS")?.into(),
             script: variable("SLIPWAY_STACK")?.into(),
             folder: variable("SLIPWAY_STACK_DIR")?.into(),
         })
