@@ -14,6 +14,7 @@
 //! | [`servers`] | the model servers that run, and their end |
 //! | [`events`] | the event log of a control plane that is stopped |
 //! | [`otlp`] | a collector that keeps the traces, logs and metrics that it is sent |
+//! | [`traced`] | a command with a trace, and what is looked for in it |
 //! | [`wait`] | waiting for a condition, to a deadline |
 //! | [`stack`] | every service as a process of its own, with real PostgreSQL, Kafka and Envoy |
 //! | [`bench`](mod@bench) | what benchmarks share |

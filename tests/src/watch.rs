@@ -17,7 +17,7 @@ use crate::{Clients, until};
 /// An evaluation of a few hundred rows takes less.
 const EVALUATION_DEADLINE: Duration = Duration::from_secs(30);
 /// What is to follow at once follows within this time.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// Starts a rollout of a version on the story's endpoint.
 pub async fn start_rollout(clients: &Clients, version: &str) -> Result<Rollout, Status> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use slipway_tests::stack::prometheus::Prometheus;
 use slipway_tests::stack::{Part, release};
 use slipway_tests::{Stack, until, watch};
@@ -34,10 +34,9 @@ async fn a_service_that_is_gone_is_told_until_it_is_back() -> Result<()> {
     })
     .await?;
     release::set_up(stack.clients()).await?;
-    until("no alert", watch::SOON, async || {
-        Ok(prometheus.firing().await?.is_empty().then_some(()))
-    })
-    .await?;
+    prometheus.evaluates_again().await?;
+    let firing = prometheus.firing().await?;
+    ensure!(firing.is_empty(), "{firing:?}");
 
     stack.replica(Part::Evaluator, 0)?.kill().await?;
     let gone = ("SlipwayServiceDown".to_owned(), job(Part::Evaluator));
@@ -46,9 +45,8 @@ async fn a_service_that_is_gone_is_told_until_it_is_back() -> Result<()> {
     })
     .await?;
     stack.replica(Part::Evaluator, 0)?.start().await?;
-    until("its end", watch::SOON, async || {
-        let firing = prometheus.firing().await?;
-        Ok((!firing.contains(&gone)).then_some(()))
+    until("its end", watch::SOON * 2, async || {
+        Ok(prometheus.firing().await?.is_empty().then_some(()))
     })
     .await?;
     stack.finish().await

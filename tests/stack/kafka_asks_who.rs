@@ -44,7 +44,7 @@ async fn the_demo_is_told_to_a_kafka_that_asks_for_a_password() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_said_and_events_wait() -> Result<()> {
+async fn a_wrong_password_is_said_and_not_shown() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let wrong = folder.path().join("password");
     std::fs::write(&wrong, "not-the-password\n")?;

@@ -2,7 +2,8 @@
 //! ACK of its traffic.
 
 use anyhow::{Context, Result, ensure};
-use slipway_tests::otlp::SpanKind;
+use slipway_proto::deployer::v1::rollout::Phase;
+use slipway_tests::otlp::{SpanKind, Trace};
 use slipway_tests::stack::{Part, release};
 use slipway_tests::traced::{self, PIPELINE, create_version};
 use slipway_tests::{Collector, Stack, until, watch};
@@ -40,34 +41,17 @@ async fn from_create_version_over_kafka_to_envoys_ack() -> Result<()> {
         Ok(watch::rollouts(clients).await?.into_iter().next())
     })
     .await?;
-    watch::until_ended(clients, &rollout.name, release::ENDED).await?;
+    watch::until_phase(clients, &rollout.name, Phase::Succeeded, release::ENDED).await?;
     people.stop().await;
 
-    let trace = until("the end of the trace", watch::SOON, async || {
-        let trace = collector.trace(PIPELINE);
-        let ended = trace.span("proxy accepted", SpanKind::Internal).is_some();
-        Ok(ended.then_some(trace))
+    // The programs send what they have one after the other.
+    let whole = until("the whole trace", watch::SOON, async || {
+        Ok(is_whole(&collector.trace(PIPELINE)).ok())
     })
-    .await
-    .with_context(|| collector.trace(PIPELINE).tree())?;
-    let last = trace.span("proxy accepted", SpanKind::Internal);
+    .await;
+    let trace = collector.trace(PIPELINE);
+    whole.with_context(|| trace.tree())?;
     let create = create_version();
-    traced::leads_through(
-        &trace,
-        last.context("the ACK")?,
-        &[
-            "slipway version",
-            &create,
-            &create,
-            "send slipway.registry",
-            "process slipway.registry",
-            "evaluation",
-            "send slipway.evaluation",
-            "process slipway.evaluation",
-            "shift traffic",
-            "proxy accepted",
-        ],
-    )?;
     // Each by the program whose work it is, and the events went over Kafka.
     for (name, kind, part) in [
         (create.as_str(), SpanKind::Server, Part::Registry),
@@ -101,4 +85,26 @@ async fn from_create_version_over_kafka_to_envoys_ack() -> Result<()> {
         }
     }
     stack.finish().await
+}
+
+/// Whether every step of the way is there, each below the one before.
+fn is_whole(trace: &Trace) -> Result<()> {
+    let last = trace.span("proxy accepted", SpanKind::Internal);
+    let create = create_version();
+    traced::leads_through(
+        trace,
+        last.context("the ACK")?,
+        &[
+            "slipway version",
+            &create,
+            &create,
+            "send slipway.registry",
+            "process slipway.registry",
+            "evaluation",
+            "send slipway.evaluation",
+            "process slipway.evaluation",
+            "shift traffic",
+            "proxy accepted",
+        ],
+    )
 }

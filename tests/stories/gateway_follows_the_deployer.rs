@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
-const APPLIED: Duration = Duration::from_secs(10);
+const APPLIED: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_generation_is_applied_and_serves_without_a_failed_request() -> Result<()> {

@@ -81,6 +81,8 @@ kafka_start() {
   mkdir -p "$KAFKA_DIR"
   # Of this stack alone.
   [[ -s $KAFKA_PASSWORD ]] || (umask 077 && random_word >"$KAFKA_PASSWORD")
+  # Not into a file that is there, with whatever mode it has.
+  rm -f -- "$properties"
   (umask 077 && kafka_properties "$(port_of kafka)" "$(port_of kafka-controller)" "$(port_of kafka-sasl)" >"$properties")
   kafka_logging >"$logging"
   local options=(-Dlog4j2.configurationFile="$logging" -cp "$KAFKA_JARS/*")
@@ -116,7 +118,9 @@ kafka_status() {
 kafka_env() {
   [[ -n $(port_of kafka) ]] || return 0
   printf 'export SLIPWAY_STACK_KAFKA=%q\n' "127.0.0.1:$(port_of kafka)"
+  printf 'export SLIPWAY_STACK_KAFKA_CLASSPATH=%q\n' "$KAFKA_JARS/*"
+  # A Kafka that was started before there was such a listener has to be restarted.
+  [[ -n $(port_of kafka-sasl) ]] || return 0
   printf 'export SLIPWAY_STACK_KAFKA_SASL=%q\n' "127.0.0.1:$(port_of kafka-sasl)"
   printf 'export SLIPWAY_STACK_KAFKA_PASSWORD_FILE=%q\n' "$KAFKA_PASSWORD"
-  printf 'export SLIPWAY_STACK_KAFKA_CLASSPATH=%q\n' "$KAFKA_JARS/*"
 }

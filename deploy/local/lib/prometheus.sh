@@ -11,11 +11,17 @@ prometheus_install() {
   rm -rf -- "$part"
   mkdir -p "$part"
   if ! (cd "$part" && apt-get -q download prometheus) >>"$log" 2>&1; then
-    # Without lists of packages, or with old ones: whatever is installed renews them.
+    # Without lists of packages, or with old ones.
+    ((EUID == 0)) || sudo -n true 2>/dev/null || {
+      show_log "$log"
+      fail "the Debian package prometheus cannot be fetched; run apt-get update as root, or this as root once"
+    }
+    # Whatever is installed renews the lists.
     debian_packages ca-certificates
     (cd "$part" && logged "$log" "fetching Prometheus" apt-get -q download prometheus)
   fi
   logged "$log" "unpacking Prometheus" dpkg-deb -x "$part"/prometheus_*.deb "$part"
+  rm -rf -- "$DOWNLOADS/prometheus"
   mv "$part" "$DOWNLOADS/prometheus"
 }
 

@@ -15,7 +15,7 @@ run_tests() {
   done
   # Whoever interrupts the tests, or cannot start all servers, does not want the others either. Within a trap a bare
   # `return` gives the status from before it, so what `down` calls says which it means.
-  trap '((${#started[@]} == 0)) || down "${started[@]}"' EXIT
+  trap 'trap "" INT TERM; ((${#started[@]} == 0)) || down "${started[@]}"' EXIT
   trap 'exit 130' INT TERM
   up
   ((${#before[@]} == 0)) || say "${before[*]}: up before, so left up afterwards"

@@ -34,7 +34,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{
-    FilterExt, FilterFn, LevelFilter, ParseError, Targets, filter_fn,
+    FilterExt, FilterFn, LevelFilter, Targets, dynamic_filter_fn, filter_fn,
 };
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -43,7 +43,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::error::{Error, Result};
 use crate::metrics;
 pub use config::{DEFAULTS, Format, OtlpConfig, RedactionConfig, SECTION, TelemetryConfig};
-pub use context::{TRACEPARENT, add_link, current_traceparent, set_parent, traceparent_of};
+pub use context::{
+    TRACEPARENT, add_link, current_traceparent, is_traceparent, set_parent, traceparent_of,
+};
 pub use resource::instance_id;
 
 use lines::{JsonLines, TextFields};
@@ -161,23 +163,23 @@ where
 }
 
 fn filter(config: &TelemetryConfig) -> Result<Targets> {
-    config
-        .filter
-        .parse()
-        .map_err(|error: ParseError| Error::invalid("telemetry.filter", error.to_string()))
+    config::targets(&config.filter).map_err(|why| Error::invalid("telemetry.filter", why))
 }
 
-/// What some layer wants. It comes first: who only asks whether something is wanted, as sqlx does for each statement,
-/// and then says nothing, would otherwise leave the answer "no" of the layers' own filters behind in its thread, and
-/// the next line or span there, whatever it is, would be lost.
-fn wanted_by_any(filter: Targets) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+/// What some layer wants, asked first and each time. Who only asks whether something is wanted, as sqlx does for each
+/// statement and librdkafka's binding for each client, and then says nothing, leaves the "no" of the layers' own filters
+/// behind in its thread. The next line or span there, whatever it is, would be lost if nobody asked them again.
+fn wanted_by_any<S>(filter: Targets) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
     let spans_and_more = LevelFilter::INFO;
     let most = filter
         .iter()
         .map(|(_, level)| level)
         .chain(filter.default_level())
         .fold(spans_and_more, LevelFilter::max);
-    filter_fn(move |metadata| {
+    dynamic_filter_fn(move |metadata, _| {
         *metadata.level() <= spans_and_more
             || filter.would_enable(metadata.target(), metadata.level())
     })

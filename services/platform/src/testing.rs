@@ -16,7 +16,7 @@ pub const POSTGRES: &str = "SLIPWAY_TEST_POSTGRES";
 /// How long a test waits for a service to be ready.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Waits until the service at `address` serves; panics when it does not in half a minute.
+/// Waits until the service at `address` serves; panics when it does not in a minute.
 pub async fn serving(address: &str) {
     match tokio::time::timeout(PATIENCE, crate::grpc::serving(address)).await {
         Ok(served) => served.expect("the address is a URL"),

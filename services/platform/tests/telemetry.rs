@@ -137,6 +137,26 @@ fn who_only_asks_whether_something_is_wanted_loses_nothing() {
 }
 
 #[test]
+fn warnings_are_not_lost_where_only_they_are_wanted() {
+    const NAME: &str = "warnings_are_not_lost_where_only_they_are_wanted";
+    if let Ok(endpoint) = std::env::var(ENDPOINT) {
+        let mut config = config(&endpoint);
+        config.filter = "warn".to_owned();
+        let _telemetry = telemetry::init(&config).unwrap();
+        for number in 0..3 {
+            let _ = log::log_enabled!(target: "librdkafka", log::Level::Info);
+            tracing::warn!(number, "work is late");
+        }
+        return;
+    }
+    let text = child(NAME, "http://127.0.0.1:9");
+    for number in 0..3 {
+        let line = format!("work is late number={number}");
+        assert!(text.contains(&line), "{text}");
+    }
+}
+
+#[test]
 fn text_lines_hide_what_must_not_be_shown() {
     const NAME: &str = "text_lines_hide_what_must_not_be_shown";
     if std::env::var(ENDPOINT).is_ok() {

@@ -37,7 +37,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait)
+    tokio::time::timeout(Duration::from_secs(60), wait)
         .await
         .unwrap_or_else(|_| panic!("{what} did not happen"));
 }
@@ -322,7 +322,7 @@ async fn one_upload_too_many_is_shed_and_the_place_comes_back() {
     })
     .await;
     let wait = async { while world.try_upload(header(b"cd"), b"cd").await.is_err() {} };
-    tokio::time::timeout(Duration::from_secs(20), wait)
+    tokio::time::timeout(Duration::from_secs(60), wait)
         .await
         .unwrap();
 }

@@ -93,7 +93,7 @@ impl Running {
     }
 
     async fn until(&self, method: Method, path: &str, expected: StatusCode) {
-        tokio::time::timeout(Duration::from_secs(10), async {
+        tokio::time::timeout(Duration::from_secs(60), async {
             while self.call(method.clone(), path, "").await.0 != expected {
                 tokio::task::yield_now().await;
             }
@@ -105,7 +105,7 @@ impl Running {
     async fn stop(self) {
         self.stop.send(()).unwrap();
         drop(self.client);
-        tokio::time::timeout(Duration::from_secs(20), self.task)
+        tokio::time::timeout(Duration::from_secs(60), self.task)
             .await
             .unwrap()
             .unwrap()
@@ -320,7 +320,7 @@ async fn no_server_is_an_outcome_and_a_plan_is_checked() {
     };
     let bodies = || request_bodies(&Dataset::wisconsin());
     let load = Load::start(plan.clone(), bodies()).unwrap();
-    tokio::time::timeout(Duration::from_secs(30), async {
+    tokio::time::timeout(Duration::from_secs(60), async {
         while load.tally().requests < 5 {
             tokio::task::yield_now().await;
         }

@@ -10,6 +10,7 @@
 //! | [`settings`] | the settings file of each service |
 //! | [`replica`] | one service as a process: start, kill, stand still, restart |
 //! | [`envoy`] | Envoys with their bootstrap, and their own statistics |
+//! | [`prometheus`] | a Prometheus with the alerting rules |
 //! | [`kafka`] | what is on the topics; raw messages; groups put back |
 //! | [`effects`] | nothing lost, nothing done twice |
 //! | [`release`] | versions that are released while users send requests |

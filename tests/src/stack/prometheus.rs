@@ -87,6 +87,18 @@ impl Prometheus {
             .collect())
     }
 
+    /// Waits until the rules have been looked at several times more: what is to be told, is told then.
+    pub async fn evaluates_again(&self) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        until("the rules to be evaluated", READY, async || {
+            let rules = self.ask("rules").await?;
+            let groups = rules["groups"].as_array().context("groups")?;
+            seen.extend(groups.iter().map(|group| text(&group["lastEvaluation"])));
+            Ok((seen.len() > 4).then_some(()))
+        })
+        .await
+    }
+
     async fn ask(&self, what: &str) -> Result<Value> {
         let answer = http::get(&format!("{}/api/v1/{what}", self.address)).await?;
         let mut answer: Value = serde_json::from_str(&answer)?;

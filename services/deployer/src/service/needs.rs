@@ -38,6 +38,14 @@ fn waits(row: &RolloutRow, revision: &RevisionName, phase: &Phase, retreat: Retr
     let revision = Revision(revision.number());
     match &row.rollout.phase {
         Phase::RollingBack(back) => back.retreat == retreat && back.restore == Some(revision),
-        present => present == phase && row.rollout.candidate == revision,
+        present @ (Phase::Pending(_)
+        | Phase::Provisioning
+        | Phase::Checking
+        | Phase::Shifting(_)
+        | Phase::Soaking(_)
+        | Phase::Paused(_)
+        | Phase::Succeeded
+        | Phase::RolledBack { .. }
+        | Phase::Failed { .. }) => present == phase && row.rollout.candidate == revision,
     }
 }

@@ -374,7 +374,7 @@ impl World {
         let mut subscription = self.log.subscribe("test", &[D::TOPIC]).await.unwrap();
         let mut found = Vec::new();
         while found.len() < count {
-            let next = tokio::time::timeout(Duration::from_secs(20), subscription.next());
+            let next = tokio::time::timeout(Duration::from_secs(60), subscription.next());
             let event = next.await.unwrap().unwrap().into_event().unwrap();
             if event.r#type == D::TYPE {
                 let data = event.decode().unwrap();

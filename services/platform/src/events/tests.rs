@@ -212,14 +212,14 @@ impl Consumer for Writer {
 }
 
 async fn next(receiver: &mut mpsc::UnboundedReceiver<i64>) -> i64 {
-    tokio::time::timeout(Duration::from_secs(20), receiver.recv())
+    tokio::time::timeout(Duration::from_secs(60), receiver.recv())
         .await
         .expect("an event is handled")
         .unwrap()
 }
 
 async fn deliver(subscription: &mut Box<dyn Subscription>) -> Delivery {
-    tokio::time::timeout(Duration::from_secs(20), subscription.next())
+    tokio::time::timeout(Duration::from_secs(60), subscription.next())
         .await
         .expect("an event comes")
         .unwrap()

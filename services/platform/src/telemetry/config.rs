@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{ParseError, Targets};
 
 use crate::config::{ConfigError, Secret, Validate, load};
 use crate::error::Violations;
@@ -192,10 +192,28 @@ impl Default for RedactionConfig {
 const NAME_CHARS_MAX: usize = 200;
 const PATTERNS_MAX: usize = 1_000;
 
+/// A level, and levels for parts, with commas between them.
+pub(super) fn targets(filter: &str) -> Result<Targets, String> {
+    let parts: Vec<&str> = filter
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect();
+    if let Some(part) = parts.iter().find(|part| part.contains(['[', '{'])) {
+        return Err(format!(
+            "{part}: must name a part and a level, not a span or a field"
+        ));
+    }
+    parts
+        .join(",")
+        .parse()
+        .map_err(|error: ParseError| error.to_string())
+}
+
 impl Validate for TelemetryConfig {
     fn validate(&self, problems: &mut Violations) {
-        if let Err(error) = self.filter.parse::<Targets>() {
-            problems.push("filter", error.to_string());
+        if let Err(why) = targets(&self.filter) {
+            problems.push("filter", why);
         }
         for (field, text) in [
             ("service_name", &self.service_name),

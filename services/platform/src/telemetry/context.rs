@@ -42,6 +42,11 @@ pub fn add_link(span: &Span, traceparent: Option<&str>) {
     }
 }
 
+/// Whether it names a span.
+pub fn is_traceparent(text: &str) -> bool {
+    parse(text).is_some()
+}
+
 fn parse(traceparent: &str) -> Option<opentelemetry::Context> {
     let carrier = Carrier {
         traceparent: Some(traceparent.to_owned()),

@@ -27,7 +27,7 @@ static TEST: Migrations = Migrations {
 const PATIENCE: Duration = Duration::from_secs(60);
 const TAKEOVER: Duration = Duration::from_secs(4);
 /// Nobody takes over in this time: what moves within [`PATIENCE`] was handed over.
-const NEVER: Duration = Duration::from_secs(60);
+const NEVER: Duration = Duration::from_secs(600);
 
 struct Replica {
     leases: Leases,

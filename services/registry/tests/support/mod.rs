@@ -188,7 +188,7 @@ impl World {
             .unwrap();
         let mut events = Vec::new();
         while events.len() < count {
-            let next = tokio::time::timeout(Duration::from_secs(20), subscription.next()).await;
+            let next = tokio::time::timeout(Duration::from_secs(60), subscription.next()).await;
             events.push(next.expect("an event comes").unwrap().into_event().unwrap());
         }
         events

@@ -18,6 +18,7 @@ use rdkafka::{
 use crate::{
     clock::Timestamp,
     events::{Event, Malformed, Received},
+    telemetry,
 };
 
 const CONTENT_TYPE: &str = "content-type";
@@ -150,6 +151,7 @@ fn event(message: &impl Message, topic: &str, headers: &RawHeaders) -> Result<Ev
     let hop = headers.iter().find(|(name, _)| name == HOP);
     let traceparent = hop
         .and_then(|(_, value)| String::from_utf8(value.clone()).ok())
+        .filter(|hop| telemetry::is_traceparent(hop))
         .or_else(|| optional("ce_traceparent").map(str::to_owned));
     Ok(Event {
         id: id.to_owned(),

@@ -133,7 +133,7 @@ impl Letters {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), settled)
+        tokio::time::timeout(Duration::from_secs(60), settled)
             .await
             .expect("all are settled");
         running.stop().await;

@@ -30,7 +30,7 @@ async fn consume_until(
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), counted)
+    tokio::time::timeout(Duration::from_secs(60), counted)
         .await
         .expect("it is counted");
     running.stop().await;
@@ -77,7 +77,8 @@ async fn a_handler_that_goes_on_failing_is_given_up_in_time() {
     let [(attempts,)] = letters[..] else {
         panic!("{letters:?}")
     };
-    assert!((2..=12).contains(&attempts), "{attempts}");
+    // On a machine that stands still in between, one may be all.
+    assert!((1..=13).contains(&attempts), "{attempts}");
 }
 
 #[tokio::test]

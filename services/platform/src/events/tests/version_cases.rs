@@ -75,7 +75,7 @@ async fn older_and_newer_publishers_are_understood_side_by_side() {
     let running = world.consume(Arc::new(log.clone()), Arc::new(Tolerant { seen: sender }));
     let mut numbers = Vec::new();
     for _ in 0..4 {
-        let created = tokio::time::timeout(Duration::from_secs(20), seen.recv()).await;
+        let created = tokio::time::timeout(Duration::from_secs(60), seen.recv()).await;
         numbers.push(created.expect("an event is handled").unwrap());
     }
     running.stop().await;

@@ -85,7 +85,7 @@ fn resume(token: &str) -> WatchEventsRequest {
 }
 
 async fn answer(watch: &mut Watch) -> Result<WatchEventsResponse, Status> {
-    tokio::time::timeout(Duration::from_secs(20), watch.next())
+    tokio::time::timeout(Duration::from_secs(60), watch.next())
         .await
         .expect("a message comes")
         .expect("a watch does not end")
@@ -246,7 +246,7 @@ async fn a_stream_without_events_says_that_it_lives_and_how_far_it_has_come() {
     let first = message(&mut watch).await.resume_token;
     watched.publish("a", 1).await;
     let moved = async { while message(&mut watch).await.resume_token == first {} };
-    tokio::time::timeout(Duration::from_secs(20), moved)
+    tokio::time::timeout(Duration::from_secs(60), moved)
         .await
         .expect("the token moves on");
 }

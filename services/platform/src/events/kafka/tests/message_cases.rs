@@ -111,6 +111,8 @@ async fn the_headers_are_those_of_the_binary_content_mode() {
     assert_eq!(message.payload(), Some(&b"{\"model\":\"a\"}"[..]));
 }
 
+const HOP: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-01";
+
 #[test]
 fn the_hop_has_a_trace_context_of_its_own() {
     let headers = cloudevents::headers(&event("a", 1), Some("00-hop"));
@@ -123,11 +125,25 @@ fn the_hop_has_a_trace_context_of_its_own() {
 }
 
 #[test]
+fn work_on_an_event_belongs_below_its_sending_or_else_its_origin() {
+    let origin = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (hop, wanted) in [(HOP, HOP), ("", origin), ("00-hop", origin)] {
+        let mut headers = REQUIRED.to_vec();
+        headers.push(("ce_traceparent", origin.as_bytes()));
+        headers.push(("traceparent", hop.as_bytes()));
+        let Received::Event(event) = cloudevents::decode(&message(&headers), REGISTRY_TOPIC) else {
+            panic!("it is an event");
+        };
+        assert_eq!(event.traceparent.as_deref(), Some(wanted));
+    }
+}
+
+#[test]
 fn an_event_of_a_foreign_program_and_of_an_unknown_type_decodes() {
     let mut headers = REQUIRED.to_vec();
     headers.extend([
         ("content-type", &b"application/json; charset=utf-8"[..]),
-        ("traceparent", b"00-hop"),
+        ("traceparent", HOP.as_bytes()),
         ("x-other", b"\xff"),
         ("ce_partitionkey", b"p"),
     ]);
@@ -137,7 +153,7 @@ fn an_event_of_a_foreign_program_and_of_an_unknown_type_decodes() {
     assert_eq!(event.r#type, "com.example.built");
     assert_eq!((event.sequence, event.subject.as_str()), (0, ""));
     assert_eq!(event.time, Timestamp(1_700_000_000_123_000));
-    assert_eq!(event.traceparent.as_deref(), Some("00-hop"));
+    assert_eq!(event.traceparent.as_deref(), Some(HOP));
     let minimal = cloudevents::decode(&message(&REQUIRED), REGISTRY_TOPIC);
     assert!(matches!(minimal, Received::Event(_)));
 }
