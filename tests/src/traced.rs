@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use slipway_examples::train::Recipe;
 use slipway_proto::registry::v1::registry_service_server::SERVICE_NAME;
 use tokio::process::Command;
 
-use crate::otlp::{Collector, Span, Trace};
+use crate::otlp::{Collector, SpanKind, Trace};
 use crate::{given, programs};
 
 /// The trace that the pipeline would give to its steps.
@@ -50,13 +50,27 @@ pub async fn register(
     Ok(())
 }
 
-/// From the root to `last`, each of these is below the one before, with or without others between them.
-pub fn leads_through(trace: &Trace, last: &Span, names: &[&str]) -> Result<()> {
-    let path = trace.path(last);
+/// Whether every step from the command to the proxy's ACK is there, each below the one before, with or without others
+/// between them.
+pub fn is_whole(trace: &Trace) -> Result<()> {
+    let create = create_version();
+    let last = trace.span("proxy accepted", SpanKind::Internal);
+    let path = trace.path(last.context("the proxy's ACK")?);
     let mut left = path.iter();
-    for name in names {
+    for name in [
+        "slipway version",
+        &create,
+        &create,
+        "send slipway.registry",
+        "process slipway.registry",
+        "evaluation",
+        "send slipway.evaluation",
+        "process slipway.evaluation",
+        "shift traffic",
+        "proxy accepted",
+    ] {
         ensure!(
-            left.any(|on_path| on_path == name),
+            left.any(|on_path| *on_path == name),
             "{name} is not where it belongs on {path:?}\n{}",
             trace.tree()
         );

@@ -7,13 +7,6 @@ use slipway_tests::stack::prometheus::Prometheus;
 use slipway_tests::stack::{Part, release};
 use slipway_tests::{Stack, until, watch};
 
-const SERVICES: [Part; 4] = [
-    Part::Registry,
-    Part::Evaluator,
-    Part::Deployer,
-    Part::FailureDetector,
-];
-
 fn job(part: Part) -> String {
     format!("slipway-{}", part.name())
 }
@@ -22,13 +15,13 @@ fn job(part: Part) -> String {
 async fn a_service_that_is_gone_is_told_until_it_is_back() -> Result<()> {
     let mut stack = Stack::of("alerts").start().await?;
     let mut jobs = Vec::new();
-    for part in SERVICES {
+    for part in Part::SERVICES {
         let address = stack.place().address(part, 0).context("its address")?;
         jobs.push((job(part), address));
     }
     let binary = stack.servers().prometheus.clone();
     let prometheus = Prometheus::start(&binary, &jobs, stack.home()).await?;
-    let all: BTreeSet<String> = SERVICES.into_iter().map(job).collect();
+    let all: BTreeSet<String> = Part::SERVICES.into_iter().map(job).collect();
     until("all services to answer", watch::SOON, async || {
         Ok((prometheus.answering().await? == all).then_some(()))
     })

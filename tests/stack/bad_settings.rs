@@ -11,12 +11,6 @@ use slipway_tests::{Stack, watch};
 use sqlx::AssertSqlSafe;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-const SERVICES: [Part; 4] = [
-    Part::Registry,
-    Part::Evaluator,
-    Part::Deployer,
-    Part::FailureDetector,
-];
 /// Nobody listens there.
 const NOBODY: &str = "127.0.0.1:9";
 
@@ -113,7 +107,7 @@ async fn services_start_in_any_order_and_say_what_they_wait_for() -> Result<()> 
     for part in [Part::Evaluator, Part::Registry] {
         stack.replica(part, 0)?.spawn()?;
     }
-    for part in SERVICES {
+    for part in Part::SERVICES {
         stack.replica(part, 0)?.serving().await?;
     }
     let clients = stack.clients();

@@ -9,13 +9,6 @@ use slipway_tests::stack::{Part, Starting};
 
 use crate::demo;
 
-const SERVICES: [Part; 4] = [
-    Part::Registry,
-    Part::Evaluator,
-    Part::Deployer,
-    Part::FailureDetector,
-];
-
 /// Every service goes to the listener that asks, as the user that it knows.
 fn asked(story: &str, password_file: &Path) -> Result<Starting> {
     let settings = [
@@ -26,7 +19,7 @@ fn asked(story: &str, password_file: &Path) -> Result<Starting> {
         ("sasl_password_file", password_file.display().to_string()),
     ];
     let mut starting = Stack::of(story);
-    for part in SERVICES {
+    for part in Part::SERVICES {
         for (key, value) in &settings {
             let key = format!("event_bus.kafka.{key}");
             starting = starting.with(part, &key, &format!("\"{value}\""));

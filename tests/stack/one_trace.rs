@@ -3,23 +3,16 @@
 
 use anyhow::{Context, Result, ensure};
 use slipway_proto::deployer::v1::rollout::Phase;
-use slipway_tests::otlp::{SpanKind, Trace};
+use slipway_tests::otlp::SpanKind;
 use slipway_tests::stack::{Part, release};
 use slipway_tests::traced::{self, PIPELINE, create_version};
 use slipway_tests::{Collector, Stack, until, watch};
-
-const SERVICES: [Part; 4] = [
-    Part::Registry,
-    Part::Evaluator,
-    Part::Deployer,
-    Part::FailureDetector,
-];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_create_version_over_kafka_to_envoys_ack() -> Result<()> {
     let collector = Collector::start().await?;
     let mut starting = Stack::of("one-trace").envoys(1);
-    for part in SERVICES {
+    for part in Part::SERVICES {
         starting = starting
             .with(
                 part,
@@ -46,7 +39,7 @@ async fn from_create_version_over_kafka_to_envoys_ack() -> Result<()> {
 
     // The programs send what they have one after the other.
     let whole = until("the whole trace", watch::SOON, async || {
-        Ok(is_whole(&collector.trace(PIPELINE)).ok())
+        Ok(traced::is_whole(&collector.trace(PIPELINE)).ok())
     })
     .await;
     let trace = collector.trace(PIPELINE);
@@ -85,26 +78,4 @@ async fn from_create_version_over_kafka_to_envoys_ack() -> Result<()> {
         }
     }
     stack.finish().await
-}
-
-/// Whether every step of the way is there, each below the one before.
-fn is_whole(trace: &Trace) -> Result<()> {
-    let last = trace.span("proxy accepted", SpanKind::Internal);
-    let create = create_version();
-    traced::leads_through(
-        trace,
-        last.context("the ACK")?,
-        &[
-            "slipway version",
-            &create,
-            &create,
-            "send slipway.registry",
-            "process slipway.registry",
-            "evaluation",
-            "send slipway.evaluation",
-            "process slipway.evaluation",
-            "shift traffic",
-            "proxy accepted",
-        ],
-    )
 }

@@ -43,7 +43,7 @@ prometheus_env() {
   printf 'export SLIPWAY_STACK_PROMETHEUS=%q\n' "$PROMETHEUS/prometheus"
 }
 
-# Each alert fires when it should, and only then.
+# Each alert fires when it should, and not before.
 test_alerts() {
   say "tests: alerts"
   "$PROMETHEUS/promtool" test rules "$CHECKOUT/deploy/alerts/slipway.rules.test.yaml"

@@ -44,6 +44,14 @@ impl Part {
         Part::Gateway,
     ];
 
+    /// Those of the control plane.
+    pub const SERVICES: [Part; 4] = [
+        Part::Registry,
+        Part::Evaluator,
+        Part::Deployer,
+        Part::FailureDetector,
+    ];
+
     /// As in the name of its program, `slipway-failure-detector`.
     pub fn name(self) -> &'static str {
         match self {

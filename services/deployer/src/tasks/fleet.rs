@@ -55,9 +55,8 @@ impl Keeper {
                     RETRY
                 }
             };
-            shutdown
-                .run_until_cancelled(tokio::time::sleep(pause))
-                .await;
+            // The shutdown ends the pause.
+            let _ = tokio::time::timeout(pause, shutdown.cancelled()).await;
         }
         // The streams have ended by then, or end now; others count these proxies as lost either way.
         if let Err(error) = self.store_once(&service).await {
